@@ -1,0 +1,26 @@
+# Thin names for `python3 bootstrap.py …`, which does the work and also runs where there is no make.
+PYTHON ?= python3
+ARGS ?=
+
+.PHONY: run test check agent clean-demo
+
+# HOST counts only from the command line: some shells export a variable of that name.
+ifeq ($(origin HOST),command line)
+RUN_ARGS := --host "$(HOST)"
+endif
+
+run:
+	@"$(PYTHON)" bootstrap.py run $(RUN_ARGS)
+
+test:
+	@"$(PYTHON)" bootstrap.py test $(ARGS)
+
+check:
+	@"$(PYTHON)" bootstrap.py check
+
+# make agent NAME=two
+agent:
+	@"$(PYTHON)" bootstrap.py agent "$(NAME)"
+
+clean-demo:
+	@"$(PYTHON)" bootstrap.py clean-demo
