@@ -1,0 +1,29 @@
+"""The wire protocol as pure code: no socket, no thread, no clock, no Django; time comes in as an argument.
+
+Both sides of the tunnel drive it. An I/O shell (the agent's link, the master's consumer) feeds what arrived
+into a session and sends what the session has queued:
+
+    session = AgentSession(facts, guard, now=now)        # or MasterSession(…)
+    for event in session.receive_text(text, now, wall):  # typed events, see `events`
+        ...
+    for message in session.to_send():                    # str or bytes, most urgent first
+        ...
+    session.tick(now)                                    # not later than session.next_tick()
+
+`now` is seconds on the caller's own steady clock, `wall` is unix seconds. The rules are in docs/protocol.md.
+"""
+
+from agent_client.protocol.agent import AgentSession
+from agent_client.protocol.codes import CloseCode, Code
+from agent_client.protocol.errors import InvalidState, ProtocolError, TunnelError
+from agent_client.protocol.master import MasterSession
+
+__all__ = [
+    "AgentSession",
+    "CloseCode",
+    "Code",
+    "InvalidState",
+    "MasterSession",
+    "ProtocolError",
+    "TunnelError",
+]

@@ -1,0 +1,211 @@
+"""The agent's end of a session."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+
+from agent_client.protocol.clock import MasterClock
+from agent_client.protocol.codes import Code
+from agent_client.protocol.errors import InvalidState, MessageTooLarge, ProtocolError, RejectedCommand
+from agent_client.protocol.events import (
+    CancelReceived,
+    CommandReceived,
+    Event,
+    HeartbeatDue,
+    MasterLeaving,
+    SessionOpened,
+)
+from agent_client.protocol.limits import HELLO_TIMEOUT, MAX_SENTENCE, Timing
+from agent_client.protocol.messages import (
+    Cancel,
+    Command,
+    Goodbye,
+    HandshakeAck,
+    Heartbeat,
+    Hello,
+    NodeEvent,
+    Ping,
+    Pong,
+    Reply,
+    from_master,
+)
+from agent_client.protocol.replay import ReplayGuard
+from agent_client.protocol.session import Session, State, Step, Urgency
+from agent_client.protocol.text import JsonObject
+
+SHORTEST_PERIOD = 0.1  # seconds; no master may keep a node busy with pings or heartbeats
+LONGEST_PERIOD = 3600.0  # seconds; nor make it wait for ever
+
+REJECTIONS = {
+    Code.EXPIRED: "the command is older than 30 seconds or from the future, it was not run",
+    Code.DUPLICATE: "a command with this id was already received, it was not run again",
+    Code.BUSY: "too many commands within 30 seconds, wait and send it again",
+}
+
+
+@dataclass(frozen=True)
+class AgentFacts:
+    """What the agent tells of itself in HELLO."""
+
+    version: str
+    capabilities: tuple[str, ...]
+    policy: JsonObject = field(default_factory=dict)
+    machine_id: str = ""
+    host: JsonObject = field(default_factory=dict)
+
+
+class AgentSession(Session):
+    """Answers the master: judges commands, measures the line, reports figures.
+
+    `guard` outlives the session. `wall_offset` is the node's wall clock minus its steady clock, in seconds.
+    """
+
+    def __init__(
+        self, facts: AgentFacts, guard: ReplayGuard, *, now: float, wall_offset: float = 0.0
+    ) -> None:
+        super().__init__(now=now, timing=Timing(), silence=HELLO_TIMEOUT)
+        self.id = ""
+        self.rtt: Optional[float] = None
+        self.clock = MasterClock(wall_offset)
+        self._facts = facts
+        self._guard = guard
+        self._running: dict[str, Command] = {}
+        self._ping_sent: Optional[tuple[float, float]] = None
+        self._next_ping = float("inf")
+        self._next_heartbeat = float("inf")
+
+    def next_tick(self) -> float:
+        """When `tick` must be called next, on the own clock."""
+        return min(self.liveness.deadline, self._next_ping, self._next_heartbeat)
+
+    def tick(self, now: float) -> list[Event]:
+        """Ping, ask for figures, or give up a silent master."""
+        if self.closed:
+            return []
+        events = self._silent(now)
+        if now >= self._next_ping:
+            self._ping(now)
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + self.timing.heartbeat
+            events.append(HeartbeatDue())
+        return events
+
+    def reply(self, command_id: str, data: Any) -> None:
+        """Answer a command with success; what does not fit one message is answered `too_large`.
+
+        Raises:
+            InvalidState: no such command awaits an answer.
+        """
+        command = self._finish(command_id)
+        try:
+            text = Reply(command_id, data=data, short=command.short).to_text()
+        except MessageTooLarge as exc:
+            text = self._error(command, Code.TOO_LARGE, f"the answer does not fit one message: {exc}")
+        except ProtocolError as exc:
+            text = self._error(command, Code.INTERNAL, str(exc))
+        self._queue(text)
+
+    def fail(self, command_id: str, code: Code, error: str) -> None:
+        """Answer a command with an error.
+
+        Raises:
+            InvalidState: no such command awaits an answer.
+        """
+        self._queue(self._error(self._finish(command_id), code, error))
+
+    def awaits_answer(self, command_id: str) -> bool:
+        """Tell whether `command_id` was received in this session and not answered yet."""
+        return not self.closed and command_id in self._running
+
+    def heartbeat(self, usage: JsonObject) -> None:
+        """Report fresh figures."""
+        self._queue(Heartbeat(usage).to_text())
+
+    def event(self, name: str, data: Any = None) -> None:
+        """Report that something happened on the node."""
+        self._queue(NodeEvent(name, data).to_text())
+
+    def _take_text(self, text: str, now: float, wall: float) -> list[Event]:
+        try:
+            message = from_master(text)
+        except RejectedCommand as exc:
+            self._queue(Reply(exc.command_id, code=exc.code, error=exc.reason).to_text())
+            return self._unasked(now)
+        if isinstance(message, HandshakeAck):
+            return self._greeted(message, now, wall)
+        if isinstance(message, Command):
+            return self._judge(message, now)
+        if isinstance(message, Cancel):
+            return [CancelReceived(message.id)] if message.id in self._running else self._unasked(now)
+        if isinstance(message, Pong):
+            return self._measured(message, now)
+        if isinstance(message, Goodbye):
+            return [MasterLeaving(message.reason, message.retry_after)]
+        self.ignored += 1
+        return self._unasked(now)
+
+    def _greeted(self, ack: HandshakeAck, now: float, wall: float) -> list[Event]:
+        if self.state is not State.CONNECTING:
+            return self._unasked(now)
+        self._step(Step.ACK)
+        ack = replace(ack, timing=_bounded(ack.timing))
+        self.id, self.timing = ack.session, ack.timing
+        self.liveness.silence = ack.timing.silence
+        if ack.server_time is not None:
+            self.clock.greeted(ack.server_time, now)
+        else:
+            self.clock.greeted(wall, now)
+        self._queue(self._hello().to_text())
+        self._step(Step.HELLO)
+        self._ping(now)
+        self._next_heartbeat = now + ack.timing.heartbeat
+        return [SessionOpened(ack), HeartbeatDue()]
+
+    def _hello(self) -> Hello:
+        facts = self._facts
+        return Hello(self.id, facts.version, facts.capabilities, facts.policy, facts.machine_id, facts.host)
+
+    def _judge(self, command: Command, now: float) -> list[Event]:
+        refusal = None
+        if command.timestamp is not None:
+            refusal = self._guard.judge(command.id, command.timestamp, self.clock.time(now))
+        elif command.id in self._running:
+            refusal = Code.DUPLICATE
+        if refusal is not None:
+            self._queue(self._error(command, refusal, REJECTIONS[refusal]))
+            return self._unasked(now)
+        self._running[command.id] = command
+        return [CommandReceived(command)]
+
+    def _ping(self, now: float) -> None:
+        timestamp = round(self.clock.time(now), 3)
+        self._ping_sent = (timestamp, now)
+        self._next_ping = now + self.timing.ping
+        self._queue(Ping(timestamp, self.rtt).to_text(), Urgency.LIVENESS)
+
+    def _measured(self, pong: Pong, now: float) -> list[Event]:
+        if self._ping_sent is None or pong.timestamp != self._ping_sent[0]:
+            return self._unasked(now)
+        self.rtt = now - self._ping_sent[1]
+        self._ping_sent = None
+        if pong.server_time is not None:
+            self._guard.clock_stepped(self.clock.measured(pong.server_time, self.rtt, now))
+        return []
+
+    def _finish(self, command_id: str) -> Command:
+        try:
+            return self._running.pop(command_id)
+        except KeyError:
+            raise InvalidState(f"command {command_id} awaits no answer") from None
+
+    @staticmethod
+    def _error(command: Command, code: Code, error: str) -> str:
+        return Reply(command.id, code=code, error=error[:MAX_SENTENCE], short=command.short).to_text()
+
+
+def _bounded(timing: Timing) -> Timing:
+    ping = min(max(timing.ping, SHORTEST_PERIOD), LONGEST_PERIOD)
+    return Timing(
+        ping=ping,
+        silence=min(max(timing.silence, ping), LONGEST_PERIOD),
+        heartbeat=min(max(timing.heartbeat, SHORTEST_PERIOD), LONGEST_PERIOD),
+    )

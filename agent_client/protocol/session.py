@@ -1,0 +1,155 @@
+"""What both ends of a session share: its states, its outgoing messages, and the limits on the peer."""
+
+from collections import deque
+from enum import Enum, IntEnum
+from typing import Union
+
+from agent_client.protocol.codes import CloseCode
+from agent_client.protocol.errors import (
+    InvalidState,
+    MalformedFrame,
+    MessageTooLarge,
+    ProtocolError,
+)
+from agent_client.protocol.events import CloseRequired, Event
+from agent_client.protocol.frames import decode
+from agent_client.protocol.limits import MAX_MESSAGES_PER_SECOND, MAX_RUBBISH, RUBBISH_SPAN, Timing
+from agent_client.protocol.liveness import Liveness, Meter
+
+
+class State(Enum):
+    """Where a session is between accept and close."""
+
+    CONNECTING = "connecting"  # accepted, HANDSHAKE_ACK not passed yet
+    GREETING = "greeting"  # HANDSHAKE_ACK passed, HELLO not yet
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Step(Enum):
+    """What moves a session on."""
+
+    ACK = "ack"
+    ACK_BASIC = "ack_basic"
+    HELLO = "hello"
+    CLOSE = "close"
+
+
+STEPS: dict[tuple[State, Step], State] = {
+    (State.CONNECTING, Step.ACK): State.GREETING,
+    (State.CONNECTING, Step.ACK_BASIC): State.OPEN,
+    (State.CONNECTING, Step.CLOSE): State.CLOSED,
+    (State.GREETING, Step.HELLO): State.OPEN,
+    (State.GREETING, Step.CLOSE): State.CLOSED,
+    (State.OPEN, Step.HELLO): State.OPEN,  # a later HELLO replaces the first
+    (State.OPEN, Step.CLOSE): State.CLOSED,
+    (State.CLOSED, Step.CLOSE): State.CLOSED,
+}
+
+
+LIVENESS_KEPT = 4  # PINGs or PONGs that may wait; older ones tell nothing new to a side that does not read
+
+
+class Urgency(IntEnum):
+    """The order in which queued messages leave: lower first, the same in the order they were queued."""
+
+    LIVENESS = 0  # PING and PONG, ahead of everything
+    CONTROL = 1
+
+
+class Session:
+    """One end of a session. Feed it what arrives, send what `to_send` returns, call `tick` in time."""
+
+    def __init__(self, *, now: float, timing: Timing, silence: float) -> None:
+        self.state = State.CONNECTING
+        self.timing = timing
+        self.ignored = 0  # messages of unknown types
+        self.liveness = Liveness(silence, now)
+        self._queues: dict[Urgency, deque[str]] = {
+            Urgency.LIVENESS: deque(maxlen=LIVENESS_KEPT),
+            Urgency.CONTROL: deque(),
+        }
+        self.queued = 0  # characters of control messages waiting for `to_send`
+        self._rubbish = Meter(MAX_RUBBISH, RUBBISH_SPAN, now)
+        self._messages = Meter(MAX_MESSAGES_PER_SECOND, 1.0, now)
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the session is over."""
+        return self.state is State.CLOSED
+
+    def heard(self, now: float) -> None:
+        """Note that bytes arrived, be they a part of a message only."""
+        self.liveness.heard(now)
+
+    def receive_text(self, text: str, now: float, wall: float) -> list[Event]:
+        """Take a text message; wrong ones are counted, too many of them end the session."""
+        if self.closed:
+            return []
+        self.heard(now)
+        try:
+            return self._take_text(text, now, wall)
+        except MessageTooLarge as exc:
+            return [CloseRequired(CloseCode.TOO_BIG, str(exc))]
+        except ProtocolError as exc:
+            return self._wrong(exc, now)
+
+    def receive_bytes(self, data: bytes, now: float) -> list[Event]:
+        """Take a binary message: a frame of a stream that was opened before, else it is wrong."""
+        if self.closed:
+            return []
+        self.heard(now)
+        try:
+            frame = decode(data)
+        except MessageTooLarge as exc:
+            return [CloseRequired(CloseCode.TOO_BIG, str(exc))]
+        except ProtocolError as exc:
+            return self._wrong(exc, now)
+        return self._wrong(MalformedFrame(f"stream {frame.stream} was never opened"), now)
+
+    def to_send(self) -> list[Union[str, bytes]]:
+        """Return the messages queued since the last call, most urgent first."""
+        messages: list[Union[str, bytes]] = []
+        for queue in self._queues.values():
+            messages.extend(queue)
+            queue.clear()
+        self.queued = 0
+        return messages
+
+    def close(self) -> None:
+        """Note that the connection is over; nothing is sent or taken any more."""
+        self._step(Step.CLOSE)
+        for queue in self._queues.values():
+            queue.clear()
+
+    def _take_text(self, text: str, now: float, wall: float) -> list[Event]:
+        raise NotImplementedError  # each end understands other messages
+
+    def _step(self, step: Step) -> None:
+        try:
+            self.state = STEPS[self.state, step]
+        except KeyError:
+            raise InvalidState(f"no step {step.value} in state {self.state.value}") from None
+
+    def _queue(self, text: str, urgency: Urgency = Urgency.CONTROL) -> None:
+        if self.closed:
+            raise InvalidState("the session is closed")
+        self._queues[urgency].append(text)
+        if urgency is Urgency.CONTROL:
+            self.queued += len(text)
+
+    def _wrong(self, error: ProtocolError, now: float) -> list[Event]:
+        if self._rubbish.full(now):
+            return [CloseRequired(CloseCode.RUBBISH, f"too many wrong messages, the last: {error}")]
+        return self._unasked(now)
+
+    def _unasked(self, now: float) -> list[Event]:
+        """Count a message nobody waits for."""
+        if self._messages.full(now):
+            return [CloseRequired(CloseCode.RUBBISH, "too many messages a second")]
+        return []
+
+    def _silent(self, now: float) -> list[Event]:
+        if self.liveness.dead(now):
+            return [CloseRequired(CloseCode.ABNORMAL, f"nothing was heard for {self.liveness.silence:g} s")]
+        return []

@@ -1,0 +1,74 @@
+"""JSON text to objects and back, within the limits (docs/protocol.md §2)."""
+
+import json
+import re
+from typing import Any
+
+from agent_client.protocol.errors import MalformedMessage, MessageTooDeep, MessageTooLarge
+from agent_client.protocol.limits import MAX_DEPTH, MAX_TEXT
+
+JsonObject = dict[str, Any]
+
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def loads(text: str) -> JsonObject:
+    """Return the JSON object in a text message.
+
+    Raises:
+        MessageTooLarge: more than 256 KiB of UTF-8.
+        MessageTooDeep: nested deeper than 32 levels.
+        MalformedMessage: not JSON, not an object, NaN, or text that is no Unicode.
+    """
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_TEXT:
+        raise MessageTooLarge(size, MAX_TEXT)
+    _check_depth(text)
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except ValueError as exc:
+        raise MalformedMessage("message is not JSON") from exc
+    if not isinstance(value, dict):
+        raise MalformedMessage("message is not a JSON object")
+    if _SURROGATE.search(text):
+        _check_unicode(value)
+    return value
+
+
+def dumps(value: JsonObject) -> str:
+    """Return a JSON object as text.
+
+    Raises:
+        MessageTooLarge: the text exceeds 256 KiB.
+        MalformedMessage: a value JSON does not know.
+    """
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise MalformedMessage(f"message cannot be written as JSON: {exc}") from exc
+    if len(text) > MAX_TEXT:
+        raise MessageTooLarge(len(text), MAX_TEXT)
+    return text
+
+
+def _no_constant(name: str) -> None:
+    raise MalformedMessage(f"{name} is not JSON")
+
+
+def _check_depth(text: str) -> None:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return  # most messages end here: so few brackets cannot nest deeper
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise MessageTooDeep(MAX_DEPTH)
+
+
+def _check_unicode(value: JsonObject) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise MalformedMessage("message holds half a surrogate pair") from exc
