@@ -1,0 +1,216 @@
+"""A server in the admin: the list, the forms, and the page that shows its first secret."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+
+from servers import access, credentials, identity
+from servers.admin.display import EMPTY, VisibleValuesFilter, pretty_json
+from servers.admin.forms import AddServerForm, AddServerWithSecretForm, ServerForm
+from servers.admin.new_secrets import NewSecret, secret_page
+from servers.admin.verbs import IdentityVerbs
+from servers.models import Server
+from servers.text import visible
+
+_WHO = (None, {"fields": ["name", "agent_id", "connection_type", "tags", "notes"]})
+_ADDRESS = (
+    gettext_lazy("Address"),
+    {
+        "classes": ["collapse"],
+        "description": gettext_lazy("For servers the panel dials. One that dials in needs none."),
+        "fields": ["host", "port", "username"],
+    },
+)
+_STATE = (gettext_lazy("Access"), {"fields": ["status", "secret_version", "created_at"]})
+_TOLD = (
+    gettext_lazy("What the agent told"),
+    {
+        "fields": [
+            "version",
+            "machine",
+            "facts",
+            "services",
+            "node_policy",
+            "usage",
+            "last_usage_at",
+            "rtt_seconds",
+            "first_seen",
+            "last_seen",
+        ]
+    },
+)
+_CHOSEN = (
+    gettext_lazy("Secret"),
+    {"classes": ["collapse"], "fields": ["chosen_secret"]},
+)
+
+
+@admin.register(Server)
+class ServerAdmin(IdentityVerbs):
+    """Who is managed.
+
+    An admin class of something that hangs on a server (its sessions, say) sets `goes_with_its_server = True` to let
+    its rows be deleted together with the server, though nobody may delete them by themselves.
+    """
+
+    list_display = [
+        "shown_name",
+        "shown_agent_id",
+        "status",
+        "connection_type",
+        "version",
+        "last_seen",
+        "tag_names",
+    ]
+    list_filter = ["status", "connection_type", "tags", ("agent_version", VisibleValuesFilter)]
+    search_fields = ["name", "agent_id", "host", "notes", "tags__name"]
+    search_help_text = gettext_lazy("Name, agent ID, host, notes or tag")
+    autocomplete_fields = ["tags"]
+    change_form_template = "admin/servers/server/change_form.html"
+    readonly_fields = [*_STATE[1]["fields"], *_TOLD[1]["fields"]]
+
+    # Permissions: servers.access decides --------------------------------------------------------------------------
+
+    def has_view_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
+        """Ask `servers.access`."""
+        return access.allowed(request.user, obj, "view")
+
+    def has_change_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
+        """Ask `servers.access`."""
+        return access.allowed(request.user, obj, "change")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
+        """Return the servers this person may see, with their tags in one query more."""
+        return access.visible(request.user).prefetch_related("tags").order_by(*self.get_ordering(request))
+
+    # Forms --------------------------------------------------------------------------------------------------------
+
+    def get_fieldsets(self, request: HttpRequest, obj: Server | None = None) -> Any:
+        """Adding asks for little; the rest is shown when there is something to show."""
+        if obj is not None:
+            return [_WHO, _STATE, _ADDRESS, _TOLD]
+        return [_WHO, _ADDRESS, _CHOSEN] if self.has_rotate_secret_permission(request) else [_WHO, _ADDRESS]
+
+    def get_form(
+        self, request: HttpRequest, obj: Server | None = None, change: bool = False, **kwargs: Any
+    ) -> "type[ModelForm[Server]]":
+        """Offer the field for a chosen secret only to people who may give one."""
+        if obj is not None:
+            form: type[ServerForm] = ServerForm
+        else:
+            form = AddServerWithSecretForm if self.has_rotate_secret_permission(request) else AddServerForm
+        return super().get_form(request, obj, change, **({"form": form} | kwargs))
+
+    def save_model(self, request: HttpRequest, obj: Server, form: "ModelForm[Server]", change: bool) -> None:
+        """Write what the person changed, and nothing that the agent or a colleague changed meanwhile."""
+        if change:
+            columns = {field.name for field in Server._meta.concrete_fields}
+            obj.save(update_fields=columns.intersection(form.changed_data))
+            return
+        self._give_first_secret(request, obj, form)
+        super().save_model(request, obj, form, change)
+
+    @method_decorator(sensitive_post_parameters("chosen_secret"))
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Tell the template which verbs this person has."""
+        verbs = {
+            "may_change_identity": access.allowed(request.user, None, "change"),
+            "may_rotate_secret": self.has_rotate_secret_permission(request),
+        }
+        return super().changeform_view(request, object_id, form_url, verbs | (extra_context or {}))
+
+    def response_add(
+        self, request: HttpRequest, obj: Server, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show the secret the panel made, in this answer and never again."""
+        new_secret = request.__dict__.pop(_NEW_SECRET, None)
+        if new_secret is None:
+            return super().response_add(request, obj, post_url_continue)
+        title = _("The server was added")
+        return secret_page(request, self._page_context(request, title), [new_secret])
+
+    @sensitive_variables()
+    def _give_first_secret(self, request: HttpRequest, server: Server, form: "ModelForm[Server]") -> None:
+        if chosen := form.cleaned_data.get("chosen_secret"):
+            server.secret_digest = credentials.digest_chosen(chosen)
+            self.warn_of_chosen_secret(request)
+        elif server.connection_type == Server.ConnectionType.TUNNEL:
+            request.__dict__[_NEW_SECRET] = NewSecret(server, identity.equip(server))
+
+    # Deletion -----------------------------------------------------------------------------------------------------
+
+    def get_deleted_objects(
+        self, objs: QuerySet[Server] | Sequence[Server], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """Count history that goes with a server as the server's own, not as rows that need a permission of theirs."""
+        listed, counts, missing, protected = super().get_deleted_objects(objs, request)
+        own = {
+            str(model._meta.verbose_name)
+            for model, model_admin in self.admin_site._registry.items()
+            if getattr(model_admin, "goes_with_its_server", False)
+        }
+        return listed, counts, {name for name in missing if str(name) not in own}, protected
+
+    # Columns ------------------------------------------------------------------------------------------------------
+
+    @admin.display(description=gettext_lazy("name"), ordering="name")
+    def shown_name(self, server: Server) -> str:
+        """The name, with anything invisible in it made visible."""
+        return visible(server.name)
+
+    @admin.display(description=gettext_lazy("agent ID"), ordering="agent_id")
+    def shown_agent_id(self, server: Server) -> str:
+        """The agent id; plain SQL may have written any."""
+        return visible(server.agent_id)
+
+    @admin.display(description=gettext_lazy("agent version"), ordering="agent_version")
+    def version(self, server: Server) -> str:
+        """The version the agent says it has."""
+        return visible(server.agent_version) or EMPTY
+
+    @admin.display(description=gettext_lazy("tags"))
+    def tag_names(self, server: Server) -> str:
+        """The tags, from the prefetched rows."""
+        return visible(", ".join(sorted(tag.name for tag in server.tags.all()))) or EMPTY
+
+    @admin.display(description=gettext_lazy("machine ID"))
+    def machine(self, server: Server) -> str:
+        """The hashed machine id."""
+        return visible(server.machine_id) or EMPTY
+
+    @admin.display(description=gettext_lazy("host facts"))
+    def facts(self, server: Server) -> str:
+        """Host name, platform and the like."""
+        return pretty_json(server.host_facts)
+
+    @admin.display(description=gettext_lazy("capabilities"))
+    def services(self, server: Server) -> str:
+        """The services the agent offers."""
+        return pretty_json(server.capabilities)
+
+    @admin.display(description=gettext_lazy("policy of the node"))
+    def node_policy(self, server: Server) -> str:
+        """What the node's own policy says of itself."""
+        return pretty_json(server.policy)
+
+    @admin.display(description=gettext_lazy("last usage"))
+    def usage(self, server: Server) -> str:
+        """The last figures."""
+        return pretty_json(server.last_usage)
+
+
+_NEW_SECRET = "_servers_new_secret"  # noqa: S105 - where the request in hand carries it from save to answer

@@ -1,0 +1,20 @@
+"""The Django application `servers`."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ServersConfig(AppConfig):
+    """Servers the panel manages, however they are reached."""
+
+    name = "servers"
+    verbose_name = _("Node Orchestration")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Listen to changes of identity, and fill the places of absent transports."""
+        from servers import checks, receivers, transports  # models exist from here on
+
+        receivers.connect()
+        transports.register_absent()
+        checks.register()

@@ -1,0 +1,74 @@
+"""System checks: what of the host panel would make the servers behave otherwise than documented."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.hashers import get_hasher
+from django.core import checks
+from django.db import connections, router
+
+from servers.models import Server
+
+WEAK_HASHERS = frozenset({"md5", "unsalted_md5", "sha1", "unsalted_sha1"})
+_OUR_COLUMNS = frozenset({"agent_id", "connection_type"})
+
+
+def register() -> None:
+    """Add the checks to Django's registry."""
+    checks.register(table_is_ours, checks.Tags.database)
+    checks.register(commands_outlive_requests, checks.Tags.compatibility)
+    checks.register(chosen_secrets_are_hashed_well, checks.Tags.security, deploy=True)
+
+
+def table_is_ours(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """E001: the database holds a table `servers` of something else, which `migrate` would trip over."""
+    table = Server._meta.db_table
+    wanted = [alias for alias in databases or () if router.allow_migrate_model(alias, Server)]
+    columns = {alias: _columns(alias, table) for alias in wanted}
+    return [
+        checks.Error(
+            f"the database {alias!r} has a table {table!r} that is not this app's: "
+            f"it lacks {', '.join(sorted(_OUR_COLUMNS - found))}.",
+            hint="Rename that table, or give this app a database of its own with a database router.",
+            obj=Server,
+            id="servers.E001",
+        )
+        for alias, found in columns.items()
+        if found and not found >= _OUR_COLUMNS
+    ]
+
+
+def commands_outlive_requests(**_: Any) -> list[checks.CheckMessage]:
+    """W001: a request that fails would take the records of its commands back, though the commands ran."""
+    return [
+        checks.Warning(
+            f"ATOMIC_REQUESTS is on for the database {alias!r}: a command given in a request that fails later "
+            "has run, but its record is rolled back.",
+            hint="Decorate the views that call servers.nodes with transaction.non_atomic_requests.",
+            id="servers.W001",
+        )
+        for alias in connections
+        if connections[alias].settings_dict.get("ATOMIC_REQUESTS")
+    ]
+
+
+def chosen_secrets_are_hashed_well(**_: Any) -> list[checks.CheckMessage]:
+    """W002: chosen secrets would be guessed from a copy of the database."""
+    if get_hasher().algorithm not in WEAK_HASHERS:
+        return []
+    return [
+        checks.Warning(
+            f"PASSWORD_HASHERS starts with {settings.PASSWORD_HASHERS[0]}, which is too fast to protect chosen secrets.",
+            hint="Put PBKDF2, scrypt or Argon2 first.",
+            id="servers.W002",
+        )
+    ]
+
+
+def _columns(alias: str, table: str) -> set[str]:
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        if table not in connection.introspection.table_names(cursor):
+            return set()
+        return {column.name for column in connection.introspection.get_table_description(cursor, table)}

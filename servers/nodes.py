@@ -1,0 +1,160 @@
+"""The one door to a server, however it is reached.
+
+    from servers import nodes
+    nodes.run(server, "system", "getUsage", actor=request.user)
+
+Call it outside a transaction: what `run` records would be rolled back with it, while the command has run.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import Error as DatabaseError
+
+from agent_client.protocol.codes import Code
+from servers import access, records, transports
+from servers.errors import CommandError, NotAllowed, NotSent
+from servers.models import Server
+from servers.records import Outcome, State
+from servers.threads import in_thread
+
+log = logging.getLogger("servers.nodes")
+
+TIMEOUT = 10.0  # seconds; a browser gives up at about 15
+
+
+@dataclass(frozen=True)
+class _Command:
+    id: uuid.UUID
+    server: Server
+    service: str
+    action: str
+    params: dict[str, Any]
+    actor: access.Actor | None
+    began: float  # on the monotonic clock
+
+
+def run(
+    server: Server,
+    service: str,
+    action: str,
+    params: dict[str, Any] | None = None,
+    *,
+    actor: access.Actor | None = None,
+    timeout: float = TIMEOUT,
+) -> Any:
+    """Run one action of one service on a server and return its data.
+
+    `actor` is the user who asks, `access.CONSOLE` for somebody with a shell on the panel's host, or None for the
+    panel's own errands, which are neither judged nor recorded. `timeout` is in seconds.
+
+    Raises:
+        NotAllowed: the actor may not run commands here, or the server is suspended.
+        CommandError: it did not end well; `ran` says "no", "yes" or "unknown".
+    """
+    command = _Command(uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic())
+    transport = _admit(command)
+    try:
+        data = transport.run(
+            server, service, action, command.params, timeout=timeout, command_id=str(command.id)
+        )
+    except BaseException as exc:
+        _end(command, _outcome(exc))
+        raise
+    _end(command, Outcome(State.SUCCEEDED))
+    return data
+
+
+async def arun(
+    server: Server,
+    service: str,
+    action: str,
+    params: dict[str, Any] | None = None,
+    *,
+    actor: access.Actor | None = None,
+    timeout: float = TIMEOUT,
+) -> Any:
+    """Do as `run` does, on an event loop."""
+    command = _Command(uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic())
+    transport = await _admit_in_thread(command)
+    try:
+        data = await transport.arun(
+            server, service, action, command.params, timeout=timeout, command_id=str(command.id)
+        )
+    except BaseException as exc:
+        await _end_in_thread(command, _outcome(exc))
+        raise
+    await _end_in_thread(command, Outcome(State.SUCCEEDED))
+    return data
+
+
+def _admit(command: _Command) -> transports.Transport:
+    """Judge the actor and write the record up to `sent`; whatever fails here, nothing has been sent."""
+    if command.actor is not None and not access.allowed(command.actor, command.server, "run_command"):
+        log.warning(
+            "refused %s %s.%s", command.actor, command.service, command.action, extra=_fields(command)
+        )
+        raise NotAllowed(f"{command.actor} may not run commands on {command.server}, ask for this permission")
+    if command.server.status == Server.Status.SUSPENDED:
+        raise NotAllowed(f"{command.server} is suspended, reactivate it first")
+    if command.actor is not None:
+        _record(command, command.actor)
+    return transports.for_server(command.server)
+
+
+def _record(command: _Command, actor: access.Actor) -> None:
+    try:
+        records.begin(command.id, command.server, command.service, command.action, command.params, actor)
+        handed_over = records.hand_over(command.id)
+    except DatabaseError as exc:
+        raise NotSent("the command could not be recorded and was not sent, check the database") from exc
+    if not handed_over:
+        raise NotSent("the command was ended by somebody else before it was sent")
+
+
+def _end(command: _Command, outcome: Outcome) -> None:
+    if command.actor is not None:
+        records.end(command.id, outcome, time.monotonic() - command.began)
+
+
+async def _admit_in_thread(command: _Command) -> transports.Transport:
+    admission = asyncio.ensure_future(in_thread(_admit, command))
+    try:
+        return await asyncio.shield(admission)
+    except asyncio.CancelledError:
+        # The thread goes on: its record must not stay open, and nothing was sent.
+        admission.add_done_callback(_see_result)
+        await asyncio.wait([admission])
+        stopped = Outcome(State.CANCELLED, Code.CANCELLED.value, "the caller went away before it was sent")
+        await _end_in_thread(command, stopped)
+        raise
+
+
+async def _end_in_thread(command: _Command, outcome: Outcome) -> None:
+    if command.actor is not None:
+        await asyncio.shield(asyncio.ensure_future(in_thread(_end, command, outcome)))
+
+
+def _see_result(admission: "asyncio.Future[Any]") -> None:
+    if not admission.cancelled() and (failure := admission.exception()) is not None:
+        log.info("a command whose caller went away was refused: %s", failure)
+
+
+def _outcome(exc: BaseException) -> Outcome:
+    """Say what is known of a command whose transport raised `exc`."""
+    if isinstance(exc, CommandError):
+        if exc.code == Code.CANCELLED.value:
+            return Outcome(State.CANCELLED, exc.code, str(exc))
+        return Outcome(State.UNKNOWN if exc.ran == "unknown" else State.FAILED, exc.code, str(exc))
+    if isinstance(exc, Exception):
+        # Only the kind: the sentence of a foreign error may hold anything.
+        return Outcome(State.UNKNOWN, Code.INTERNAL.value, f"the panel failed with {type(exc).__name__}")
+    return Outcome(State.UNKNOWN, "", "the caller went away before the answer")
+
+
+def _fields(command: _Command) -> dict[str, str]:
+    return {"agent": command.server.agent_id, "command": str(command.id)}

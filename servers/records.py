@@ -1,0 +1,107 @@
+"""The history of commands: each state is written before what it announces, by compare-and-set, and never taken back."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import Error as DatabaseError
+from django.db import transaction
+from django.utils import timezone
+
+from agent_client.protocol.codes import Code
+from servers.access import Actor
+from servers.models import CommandRecord, Server
+from servers.redaction import bounded, redacted
+
+log = logging.getLogger("servers.records")
+
+State = CommandRecord.State
+
+STEPS: dict[CommandRecord.State, frozenset[CommandRecord.State]] = {
+    State.PENDING: frozenset({State.SENT, State.FAILED, State.CANCELLED}),
+    State.SENT: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.UNKNOWN}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.UNKNOWN: frozenset(),
+}
+OPEN = tuple(state for state, following in STEPS.items() if following)
+
+MAX_ERROR = 2000  # characters of an error a person reads in a list
+MAX_WORD = 64  # characters of a service, an action, a code
+MAX_ACTOR = 150  # characters of a user name, as in Django's own user model
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    state: CommandRecord.State
+    code: str = ""
+    error: str = ""
+
+
+def begin(
+    command_id: UUID, server: Server, service: str, action: str, params: dict[str, object], actor: Actor
+) -> None:
+    """Write that `actor` is about to give this command."""
+    CommandRecord.objects.create(
+        id=command_id,
+        server=server,
+        server_name=server.name,
+        service=bounded(service, MAX_WORD),
+        action=bounded(action, MAX_WORD),
+        params=redacted(params),
+        actor_user_id=actor.pk if isinstance(actor, AbstractBaseUser) else None,
+        actor=bounded(str(actor), MAX_ACTOR),
+    )
+
+
+def hand_over(command_id: UUID) -> bool:
+    """Write that the transport gets the command now; False when somebody ended it before."""
+    return _step(command_id, State.SENT)
+
+
+def end(command_id: UUID, outcome: Outcome, duration: float) -> bool:
+    """Write how the command ended, after `duration` seconds; False when it could not be written.
+
+    The command is over whatever happens here, so a database that is away is logged and not raised.
+    """
+    try:
+        with transaction.atomic():  # in a caller's transaction a failure here must not spoil the rest
+            written = _step(
+                command_id,
+                outcome.state,
+                code=bounded(outcome.code, MAX_WORD),
+                error=bounded(outcome.error, MAX_ERROR),
+                finished_at=timezone.now(),
+                duration_seconds=duration,
+            )
+    except DatabaseError:
+        log.exception("command %s ended as %s, which could not be recorded", command_id, outcome.state)
+        return False
+    if not written:
+        log.warning("command %s ended as %s, but its record was closed or gone", command_id, outcome.state)
+    return written
+
+
+def end_forgotten(older_than: timedelta) -> int:
+    """End what a died process left open: what was handed over is unknown, what was not did not run; return how many."""
+    made_before = CommandRecord.objects.filter(created_at__lt=timezone.now() - older_than)
+    sent = made_before.filter(state=State.SENT).update(
+        state=State.UNKNOWN, error="the panel stopped before it saw the answer", finished_at=timezone.now()
+    )
+    pending = made_before.filter(state=State.PENDING).update(
+        state=State.FAILED,
+        code=Code.NOT_SENT.value,
+        error="the panel stopped before the command was sent",
+        finished_at=timezone.now(),
+    )
+    return sent + pending
+
+
+def _step(command_id: UUID, to: CommandRecord.State, **facts: object) -> bool:
+    legal = [state for state, following in STEPS.items() if to in following]
+    return CommandRecord.objects.filter(pk=command_id, state__in=legal).update(state=to, **facts) == 1
