@@ -1,0 +1,73 @@
+"""When to dial again: a table from how the last try ended to how long to wait."""
+
+import random
+from dataclasses import dataclass
+from enum import Enum
+from typing import Callable, Optional
+
+SETTLED_AFTER = 60.0  # seconds a session must have lived for its end to count as the first failure again
+LONGEST_GOODBYE = 300.0  # seconds; no master may send an agent away for longer
+
+Jitter = Callable[[float, float], float]  # (lowest, highest) -> a number between
+
+
+class Ending(Enum):
+    """How a try or a session ended."""
+
+    UNREACHABLE = "unreachable"  # network, TLS, proxy, an HTTP status that is no refusal
+    REFUSED = "refused"  # 401 or 403 instead of a WebSocket
+    LOST = "lost"  # the session broke off or the worker stopped
+    REVOKED = "revoked"  # 4003: suspended, secret rotated, connection type changed
+    REPLACED = "replaced"  # 4001: another agent has this id now
+    SENT_AWAY = "sent away"  # GOODBYE said when to come back
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Wait between `low` and `high` times a step that doubles from `first` to `cap` seconds."""
+
+    first: float
+    cap: float
+    low: float
+    high: float
+    everywhere: bool  # it holds for all masters of the list, not only for the one that said it
+
+
+RULES = {
+    # Full jitter: all agents of a fallen master come back spread over the whole step.
+    Ending.UNREACHABLE: Rule(1.0, 60.0, 0.0, 1.0, everywhere=False),
+    Ending.LOST: Rule(1.0, 60.0, 0.0, 1.0, everywhere=True),
+    # Somebody must change something first; 12 minutes times 1.25 are 15.
+    Ending.REFUSED: Rule(60.0, 720.0, 1.0, 1.25, everywhere=False),
+    Ending.REVOKED: Rule(60.0, 720.0, 1.0, 1.25, everywhere=True),
+    # Two agents with one id take turns slowly enough to be seen, docs/protocol.md §1.
+    Ending.REPLACED: Rule(30.0, 30.0, 1.0, 2.0, everywhere=True),
+}
+
+
+class Backoff:
+    """Counts the failures with one master and draws the waits."""
+
+    def __init__(self, jitter: Optional[Jitter] = None) -> None:
+        self._jitter = jitter or random.SystemRandom().uniform
+        self._failures = 0
+        self._first = 0.0
+
+    def wait(self, ending: Ending, *, lived: float = 0.0, retry_after: float = 0.0) -> float:
+        """Return how many seconds to wait after `ending`; `lived` is how long the session was open."""
+        if lived >= SETTLED_AFTER:
+            self._failures = 0
+        if ending is Ending.SENT_AWAY:
+            told = min(max(retry_after, 0.0), LONGEST_GOODBYE)
+            return told + self._jitter(0.0, max(1.0, told / 2))
+        rule = RULES[ending]
+        if rule.first != self._first:  # another kind of trouble starts its own count
+            self._first, self._failures = rule.first, 0
+        step = min(rule.cap, rule.first * 2.0 ** min(self._failures, 32))
+        self._failures += 1
+        return step * self._jitter(rule.low, rule.high)
+
+
+def everywhere(ending: Ending) -> bool:
+    """Tell whether a wait holds for all masters of the list."""
+    return ending is Ending.SENT_AWAY or RULES[ending].everywhere

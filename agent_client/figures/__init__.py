@@ -1,0 +1,7 @@
+"""What the node is doing: CPU, memory, disk, network and processes, by psutil or from /proc alike."""
+
+from agent_client.figures.choice import best_source
+from agent_client.figures.sampler import Sampler
+from agent_client.figures.source import Source
+
+__all__ = ["Sampler", "Source", "best_source"]
