@@ -1,0 +1,198 @@
+"""Two switchboards over a real Redis: every command ends in a truthful state, and only sealed letters count."""
+
+import asyncio
+import time
+
+import pytest
+from channels.layers import get_channel_layer
+
+from agent_client.protocol import Code
+from tests.tunnel.nodes import Node, Sockets, silent
+from tests.tunnel.waiting import until
+from tunnel import switchboard as switchboard_module
+from tunnel.letters import Letter, seal
+from tunnel.requests import Request
+from tunnel.routes import Route
+from tunnel.switchboard import Switchboard
+
+
+class Pair:
+    """A holder with one node, and a caller in another process as far as the bus can tell."""
+
+    def __init__(self) -> None:
+        self.sockets = Sockets()
+        self.news: list[dict] = []
+        self.holder = Switchboard(self.sockets)
+        self.caller = Switchboard(None, self.news.append)
+
+    async def start(self) -> "Pair":
+        await asyncio.gather(self.holder.start(), self.caller.start())
+        self.node = Node(self.sockets)
+        self.route()
+        return self
+
+    def route(self, session: str | None = None) -> None:
+        self.caller.routes.put(
+            "web-01", Route(self.holder.bus.inbox, session or str(self.node.connection.id))
+        )
+
+    async def ask(self, **options) -> object:
+        return await self.caller.ask("web-01", Request("system", "echo", {"a": 1}, **options))
+
+    async def stop(self) -> None:
+        await asyncio.gather(self.holder.stop(), self.caller.stop())
+
+
+@pytest.fixture
+async def pair(redis_url):
+    made = await Pair().start()
+    yield made
+    await made.stop()
+
+
+async def test_an_agent_answers_a_caller_in_another_process(pair):
+    outcome = await pair.ask()
+    assert outcome.data == {"action": "echo", "params": {"a": 1}}
+    assert outcome.code is None
+
+
+async def test_an_agent_answers_its_own_worker_without_the_bus(pair):
+    outcome = await pair.holder.ask("web-01", Request("system", "echo"))
+    assert outcome.data == {"action": "echo", "params": {}}
+
+
+async def test_many_commands_at_once_are_each_answered_with_their_own_reply(pair):
+    requests = [Request("system", "echo", {"n": number}) for number in range(200)]
+    outcomes = await asyncio.gather(*(pair.caller.ask("web-01", request) for request in requests))
+    assert [outcome.data["params"]["n"] for outcome in outcomes] == list(range(200))
+    assert len({command.id for command in pair.node.commands}) == 200
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_stale_route_is_read_again_and_nothing_was_sent(pair):
+    pair.route(session="another-session")
+    outcome = await pair.ask()
+    assert outcome.code is Code.NOT_CONNECTED
+    assert pair.node.commands == []
+
+
+async def test_an_agent_that_says_nothing_ends_as_no_reply_and_is_told_to_stop(pair):
+    pair.node.handler = silent
+    started = time.monotonic()
+    outcome = await pair.ask(timeout=0.3)
+    assert outcome.code is Code.NO_REPLY
+    assert time.monotonic() - started < 2
+    await until(lambda: pair.node.cancelled)
+
+
+async def test_a_cancelled_caller_cancels_the_command(pair):
+    pair.node.handler = silent
+    task = asyncio.create_task(pair.ask())
+    await until(lambda: pair.node.commands)
+    task.cancel()
+    await until(lambda: pair.node.cancelled == [pair.node.commands[0].id])
+
+
+async def test_a_socket_lost_on_the_way_ends_as_disconnected(pair):
+    pair.node.handler = silent
+    task = asyncio.create_task(pair.ask())
+    await until(lambda: pair.node.commands)
+    pair.node.connection.lost(1006)
+    assert (await task).code is Code.DISCONNECTED
+
+
+async def test_a_cut_by_another_worker_reaches_the_agent_with_its_code(pair):
+    pair.caller.cut(pair.holder.bus.inbox, str(pair.node.connection.id), 4001)
+    await until(lambda: pair.node.closed_with == 4001)
+    assert pair.sockets.endings[0][0].value == "replaced"
+
+
+async def test_an_envelope_that_arrives_too_late_is_refused_and_not_run(pair, monkeypatch):
+    put = pair.caller.bus.put
+
+    def put_with_the_past(address, envelope, **options):
+        past = {"send_by": time.time() - 1} if envelope["kind"] == "ask" else {}
+        return put(address, envelope | past, **options)
+
+    monkeypatch.setattr(pair.caller.bus, "put", put_with_the_past)
+    outcome = await pair.ask()
+    assert outcome.code is Code.NOT_SENT
+    assert pair.node.commands == []
+
+
+async def test_a_lost_letter_ends_the_calls_on_its_link_and_the_next_call_works(pair):
+    pair.node.handler = silent
+    task = asyncio.create_task(pair.ask())
+    await until(lambda: pair.node.commands)
+    pair.caller.bus._outlet(pair.holder.bus.inbox)._number += 1  # as if Redis had dropped one
+    assert (await asyncio.wait_for(task, 3)).code is Code.RELAY_LOST
+    pair.node.handler = Node.__init__.__defaults__[1]
+    assert (await pair.ask()).code is None
+
+
+async def test_a_holder_that_falls_silent_ends_its_calls(pair, monkeypatch):
+    monkeypatch.setattr(switchboard_module, "LINK_SILENCE", 1.5)
+    pair.node.handler = silent
+    task = asyncio.create_task(pair.ask(timeout=30))
+    await until(lambda: pair.node.commands)
+    pair.holder._ticker.cancel()
+    assert (await asyncio.wait_for(task, 5)).code is Code.RELAY_LOST
+
+
+async def test_nothing_written_to_redis_by_others_runs(pair):
+    layer, inbox = get_channel_layer(), pair.holder.bus.inbox
+    ask = {"kind": "ask", "call": "c", "agent": "web-01", "session": str(pair.node.connection.id)}
+    ask |= {"send_by": time.time() + 9, "timeout": 9, "id": "i", "service": "system", "action": "exec"}
+    ask |= {"params": {}, "short": False}
+    honest = seal(Letter("evil", 1, 1, [ask]), "another-inbox")
+    for message in (
+        {"type": "tunnel.letter", "to": inbox, "letter": honest},
+        {"type": "tunnel.letter", "to": inbox, "letter": b"\0" * 100},
+        {"type": "tunnel.letter", "to": "another-inbox", "letter": honest},
+        {"type": "tunnel.letter", "to": inbox},
+        {"type": "tunnel.letter"},
+        {"nothing": 1},
+    ):
+        await layer.send(inbox, message)
+    await until(lambda: pair.holder.bus.counts["forged"] == 6)
+    assert pair.node.commands == []
+    assert (await pair.ask()).code is None
+
+
+async def test_a_repeated_letter_is_dropped(pair, monkeypatch):
+    sent = []
+    publish = pair.caller.bus._publish
+
+    async def twice(address, letter):
+        sent.append(letter)
+        await publish(address, letter)
+        await publish(address, letter)
+
+    pair.caller.bus._outlet(pair.holder.bus.inbox)._publish = twice
+    assert (await pair.ask()).code is None
+    await until(lambda: pair.holder.bus.counts["repeated"] >= 1)
+    assert len(pair.node.commands) == 1
+
+
+async def test_news_reaches_the_other_processes_and_drops_their_route(pair):
+    pair.holder.announce("state", server=1, agent="web-01")
+    await until(lambda: pair.news)
+    assert pair.news[0]["server"] == 1
+    assert pair.caller.routes.get("web-01") is None
+
+
+async def test_a_missed_announcement_clears_every_route(pair):
+    pair.holder.announce("state", server=1, agent="web-02")
+    await until(lambda: pair.news)
+    pair.holder.bus._outlet(switchboard_module.GROUP)._number += 1
+    pair.holder.announce("state", server=1, agent="web-02")
+    await until(lambda: pair.caller.routes.get("web-01") is None)
+
+
+async def test_an_agent_that_does_not_read_gets_no_more_commands(pair):
+    from tunnel import connection
+
+    pair.node.connection._session.queued = connection.MAX_QUEUED + 1
+    outcome = await pair.ask()
+    assert outcome.code is Code.NOT_SENT
+    assert "too slowly" in outcome.error

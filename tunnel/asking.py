@@ -1,0 +1,141 @@
+"""Asking an agent: the caller's half of the switchboard."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from agent_client.protocol import Code
+from tunnel.bus import SEND_WITHIN, Bus
+from tunnel.connection import AgentConnection
+from tunnel.letters import Envelope
+from tunnel.links import Fate, Item, OutletFull
+from tunnel.outcomes import Outcome
+from tunnel.requests import Request
+from tunnel.routes import Route
+
+Answer = asyncio.Future[Outcome | None]  # None: the agent is not there
+
+
+@dataclass(eq=False)
+class Call:
+    """A request of ours that another worker is to answer."""
+
+    address: str
+    answer: Answer
+    since: float = field(default_factory=time.monotonic)
+
+
+async def ask_here(connection: AgentConnection, request: Request, deadline: float) -> Outcome | None:
+    """Ask an agent whose socket this process holds."""
+    answer: Answer = asyncio.get_running_loop().create_future()
+    left = deadline - time.monotonic()
+    connection.command(request.command(), timeout=left, on_outcome=partial(settle, answer))
+    return await _wait(answer, left, lambda: connection.cancel(request.id))
+
+
+def settle(answer: Answer, outcome: Outcome | None) -> None:
+    """Give an answer unless there is one."""
+    if not answer.done():
+        answer.set_result(outcome)
+
+
+class Calls:
+    """The requests under way to other workers."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._calls: dict[str, Call] = {}
+
+    @property
+    def addresses(self) -> set[str]:
+        """The inboxes we wait for."""
+        return {call.address for call in self._calls.values()}
+
+    async def ask(self, route: Route, agent_id: str, request: Request, deadline: float) -> Outcome | None:
+        """Ask the worker behind `route`; None when it does not hold this session, so that nothing was sent."""
+        if not self._bus.joined:
+            return Outcome(code=Code.BUS_UNAVAILABLE)
+        key, left = uuid.uuid4().hex, deadline - time.monotonic()
+        call = Call(route.inbox, asyncio.get_running_loop().create_future())
+        send_by = time.time() + min(SEND_WITHIN, left)
+        address = {
+            "kind": "ask",
+            "call": key,
+            "agent": agent_id,
+            "session": route.session,
+            "send_by": send_by,
+        }
+        lost = partial(settle, call.answer, Outcome(code=Code.RELAY_LOST))
+        try:
+            item = self._bus.put(
+                route.inbox, address | request.to_envelope(), send_by=send_by, on_failure=lost
+            )
+        except OutletFull:
+            return Outcome(code=Code.BUS_UNAVAILABLE)
+        self._calls[key] = call
+        try:
+            return await self._await(call, item, left, key)
+        finally:
+            del self._calls[key]
+
+    def answered(self, envelope: Envelope, sender: str) -> None:
+        """Take the answer to a call, from the worker that was asked and nobody else."""
+        self._settle(envelope, sender, Outcome.from_members(envelope["outcome"]))
+
+    def not_here(self, envelope: Envelope, sender: str) -> None:
+        """Note that a worker does not hold the session it was asked for."""
+        self._settle(envelope, sender, None)
+
+    def lose(self, address: str | None = None) -> None:
+        """End the calls to an address, or all, as of unknown outcome."""
+        for call in list(self._calls.values()):
+            if address in (None, call.address):
+                settle(call.answer, Outcome(code=Code.RELAY_LOST))
+
+    def lose_silent(self, silence: float) -> None:
+        """End the calls to addresses that have said nothing for `silence` seconds."""
+        for call in list(self._calls.values()):
+            if self._bus.silent_for(call.address, call.since) > silence:
+                settle(call.answer, Outcome(code=Code.RELAY_LOST))
+
+    def _settle(self, envelope: Envelope, sender: str, outcome: Outcome | None) -> None:
+        call = self._calls.get(envelope["call"])
+        if call is not None and call.address == sender:
+            settle(call.answer, outcome)
+
+    async def _await(self, call: Call, item: Item, left: float, key: str) -> Outcome | None:
+        """Wait in two steps: until the envelope must be out, then for the answer."""
+        first = min(SEND_WITHIN, left)
+        cancel = partial(self._cancel, call.address, key)
+        try:
+            done, _ = await asyncio.wait([call.answer], timeout=first)
+        except asyncio.CancelledError:
+            if not item.withdraw():
+                cancel()
+            raise
+        if item.withdraw():
+            return Outcome(code=Code.BUS_UNAVAILABLE)
+        if not done and item.fate is not Fate.PUBLISHED:
+            return Outcome(code=Code.RELAY_LOST)
+        return await _wait(call.answer, left - first, cancel)
+
+    def _cancel(self, address: str, key: str) -> None:
+        with suppress(OutletFull):
+            self._bus.put(address, {"kind": "cancel", "call": key})
+
+
+async def _wait(answer: Answer, left: float, cancel: Callable[[], None]) -> Outcome | None:
+    """Wait for an answer; who leaves without one has the command stopped."""
+    try:
+        done, _ = await asyncio.wait([answer], timeout=max(0.0, left))
+    except asyncio.CancelledError:
+        cancel()
+        raise
+    if not done:
+        cancel()
+        return Outcome(code=Code.NO_REPLY)
+    return answer.result()

@@ -1,0 +1,121 @@
+"""The background worker's jobs: `manage.py runworker`. A job is a nudge, the database is the truth."""
+
+import logging
+import math
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+from django.db import Error as DatabaseError
+from django.db.models.functions import Now
+
+from servers.models import CommandRecord, Server
+from servers.threads import in_thread
+from tunnel import figures, sessions
+from tunnel.conf import settings
+from tunnel.models import Session, Worker
+
+log = logging.getLogger("tunnel.background")
+
+SWEEP_LEASE = 8.0  # seconds one background worker sweeps alone; web workers nudge each 9
+PRUNE_EVERY = 3600.0  # seconds
+PRUNE_BATCH = 1_000  # rows a statement deletes, so that no table is locked for long
+MAX_ROWS = 5_000  # figures in one job
+STALE_WORKERS = timedelta(days=1)  # a worker row without sessions is kept so long after its lease
+NAME = str(uuid.uuid4())  # of this process, as the holder of leases
+
+_reachable_since: float | None = None
+_pruned = -math.inf
+
+
+class BackgroundConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
+    """Takes the jobs of channel `tunnel-background`. A job that fails is logged: the next nudge repeats it."""
+
+    channel_layer_alias = None
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Run a job; none may end the process, which would lose the jobs fetched with it."""
+        jobs = {"tick": self._tick, "figures.write": self._write_figures}
+        job = jobs.get(message.get("type", ""))
+        if job is None:
+            log.warning("unknown job %r", str(message.get("type"))[:50])
+            return
+        try:
+            await job(message)
+        except DatabaseError as exc:
+            _unreachable()
+            log.warning("the database is away: %s", exc)
+        except Exception:
+            log.exception("a job failed")
+
+    async def _tick(self, message: dict[str, Any]) -> None:  # noqa: ARG002 - a job
+        await in_thread(sweep)
+
+    async def _write_figures(self, message: dict[str, Any]) -> None:
+        await in_thread(write_figures, message.get("rows", [])[:MAX_ROWS])
+
+
+def write_figures(rows: list[list[Any]]) -> int:
+    """Write the newest figures of many servers in one statement; return how many were newer than those kept."""
+    newest: dict[int, tuple[dict[str, Any], float | None, datetime]] = {}
+    for server, usage, rtt, at in rows:
+        newest[int(server)] = (figures.clean(usage), rtt, datetime.fromtimestamp(at, UTC))
+    stale = [
+        server
+        for server in Server.objects.filter(pk__in=newest).only("pk", "last_usage_at")
+        if server.last_usage_at is None or server.last_usage_at < newest[server.pk][2]
+    ]
+    for server in stale:
+        server.last_usage, server.rtt_seconds, server.last_usage_at = newest[server.pk]
+        server.last_seen = server.last_usage_at
+    return Server.objects.bulk_update(
+        stale, ["last_usage", "rtt_seconds", "last_usage_at", "last_seen"], batch_size=200
+    )
+
+
+def sweep() -> None:
+    """End sessions of dead workers and prune what is too old, unless another process does so now."""
+    global _reachable_since, _pruned
+    now = time.monotonic()
+    if not sessions.take_lease("sweep", NAME, SWEEP_LEASE):
+        return
+    if _reachable_since is None:
+        _reachable_since = now
+    # After an outage every lease has run out; the workers get the time of one lease to renew theirs.
+    if now - _reachable_since >= sessions.LEASE.total_seconds():
+        for agent_id in sessions.end_lost():
+            log.info("the worker of a session is dead agent=%s", agent_id)
+    if now - _pruned >= PRUNE_EVERY:
+        _pruned = now
+        prune()
+
+
+def prune() -> dict[str, int]:
+    """Delete what is older than the settings keep; return how many rows of each kind."""
+    ended = Now() - timedelta(days=settings.KEEP_SESSIONS)
+    finished = Now() - timedelta(days=settings.KEEP_COMMANDS)
+    old_sessions = Session.objects.filter(closed_at__lt=ended)
+    old_commands = CommandRecord.objects.filter(created_at__lt=finished)
+    dead = Worker.objects.filter(lease_until__lt=Now() - STALE_WORKERS, sessions=None)
+    return {
+        "sessions": _delete(old_sessions),
+        "commands": _delete(old_commands),
+        "workers": _delete(dead),
+    }
+
+
+def _unreachable() -> None:
+    global _reachable_since
+    _reachable_since = None
+
+
+def _delete(rows: Any) -> int:
+    count = 0
+    while True:
+        batch = list(rows.values_list("pk", flat=True)[:PRUNE_BATCH])
+        if not batch:
+            return count
+        rows.model.objects.filter(pk__in=batch).delete()
+        count += len(batch)

@@ -1,0 +1,124 @@
+"""The browsers' socket for live pages, `/tunnel/ws/events/`: the page listens, it has nothing to say."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from channels.auth import AuthMiddlewareStack
+from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
+from django.db import Error as DatabaseError
+
+from tunnel import origins, viewers
+from tunnel.live import TooManySubscribers, hub
+from tunnel.pages import messages
+from tunnel.subscriptions import NO_LONGER_WELCOME, TRY_AGAIN, Subscription
+
+log = logging.getLogger("tunnel.live")
+
+BEAT: Final = (
+    5.0  # seconds; the page gives a socket up that is silent for longer than two, so it is true within 15
+)
+MAX_RECEIVED: Final = 20  # messages the page has no reason to send; who sends more is cut off
+
+Message = dict[str, Any]
+
+
+class EventsConsumer(AsyncConsumer):
+    """One live page. It takes no channel of the channel layer, so that no trouble there ends it."""
+
+    channel_layer_alias = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._subscription: Subscription | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._received = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run until the socket is gone; the subscription ends with it, whatever ends this task."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._leave()
+
+    async def dispatch(self, message: Message) -> None:
+        """Hand a message to its handler without Channels' hop to the database thread."""
+        if message["type"] == "websocket.connect":
+            await self._connect()
+        elif message["type"] == "websocket.receive":
+            await self._count()
+        elif message["type"] == "websocket.disconnect":
+            raise StopConsumer
+
+    async def _connect(self) -> None:
+        viewer = viewers.of_scope(self.scope)
+        if viewer is None:
+            await _refuse(self.send)
+            raise StopConsumer
+        await self.send({"type": "websocket.accept"})
+        try:
+            self._subscription = hub.subscribe(viewer)
+        except TooManySubscribers:
+            log.warning("too many live pages, this one polls user=%s", viewer.user)
+            await self.send({"type": "websocket.close", "code": TRY_AGAIN})
+            return
+        self._sender = asyncio.create_task(
+            self._tell(self._subscription), name=f"live page of user {viewer.user}"
+        )
+
+    async def _count(self) -> None:
+        self._received += 1
+        if self._received > MAX_RECEIVED:
+            await self.send({"type": "websocket.close", "code": NO_LONGER_WELCOME})
+            raise StopConsumer
+
+    async def _tell(self, subscription: Subscription) -> None:
+        """Send what is queued, and a beat whenever that was nothing for a while."""
+        try:
+            while (texts := await _next(subscription)) is not None:
+                for text in texts:
+                    await self.send({"type": "websocket.send", "text": text})
+            await self.send({"type": "websocket.close", "code": subscription.close_code})
+        except Exception as exc:  # noqa: BLE001 - every server has its own error for a socket that is gone
+            log.debug("a live page is gone: %r", exc)
+            hub.unsubscribe(subscription)
+
+    async def _leave(self) -> None:
+        if self._subscription is not None:
+            hub.unsubscribe(self._subscription)
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait([self._sender])
+
+
+async def _next(subscription: Subscription) -> list[str] | None:
+    try:
+        async with asyncio.timeout(BEAT):
+            return await subscription.next()
+    except TimeoutError:
+        return [messages.beat(live=not hub.paused)]
+
+
+async def _refuse(send: Any) -> None:
+    """Answer the handshake with 403."""
+    await send({"type": "websocket.close", "code": NO_LONGER_WELCOME})
+
+
+_authenticated = AuthMiddlewareStack(EventsConsumer.as_asgi())
+
+
+async def events_application(scope: Message, receive: Any, send: Any) -> None:
+    """Let only our own pages in, find out who is logged in, and serve the page.
+
+    This wraps the browsers' routes only: agents send no Origin and no cookies.
+    """
+    if not origins.ours(scope):
+        log.warning("a browser socket from another site was refused origin=%s", origins.claimed(scope))
+        await _refuse(send)
+        return
+    try:
+        await _authenticated(scope, receive, send)
+    except DatabaseError as exc:
+        log.warning("a live page could not be opened, the database is away: %s", exc)
+        await send({"type": "websocket.close", "code": TRY_AGAIN})

@@ -1,0 +1,173 @@
+"""System checks: each names one missing piece of an installation, or one unsafe setting, with the line to paste."""
+
+import asyncio
+import difflib
+import ipaddress
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+
+from tunnel import asgi_routes, layers
+from tunnel.asgi_routes import Verdict
+from tunnel.conf import DEFAULTS, PREFIX
+from tunnel.conf import settings as tunnel_settings
+from tunnel.layers import Kind
+
+ROUTING_LINE = (
+    '"websocket": URLRouter(tunnel.routing.websocket_urlpatterns),  # in the ProtocolTypeRouter of asgi.py'
+)
+DEFAULT_LINE = (
+    'CHANNEL_LAYERS["default"] = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", '
+    '"CONFIG": {"hosts": ["redis://127.0.0.1:6379"]}}'
+)
+LOAD_LINE = (
+    'ASGI_APPLICATION = "project.asgi.application"  # python -c "import project.asgi" shows the whole error'
+)
+JOBS_LINE = (
+    'CHANNEL_LAYERS["jobs"] = {"BACKEND": "channels_redis.core.RedisChannelLayer", '
+    '"CONFIG": {"hosts": ["redis://127.0.0.1:6379"]}}'
+)
+
+
+@register(Tags.compatibility)
+def routing(**_: Any) -> list[CheckMessage]:
+    """Agents must find `/tunnel`, and must not be asked for the Origin that only browsers send."""
+    look = asgi_routes.look()
+    if look.verdict is Verdict.BROKEN:
+        return [Error(f"agents cannot dial in: {look.reason}", hint=LOAD_LINE, id="tunnel.E001")]
+    if look.verdict is Verdict.MISSING:
+        return [Error(f"agents cannot dial in: {look.reason}", hint=f"add {ROUTING_LINE}", id="tunnel.E001")]
+    if look.verdict is Verdict.BEHIND_ORIGIN_CHECK:
+        sentence = "agents are refused: /tunnel stands inside an origin validator, and agents send no Origin"
+        hint = f"take the validator away from the route of agents, the tunnel's browser routes have their own: {ROUTING_LINE}"
+        return [Error(sentence, hint=hint, id="tunnel.E007")]
+    return []
+
+
+@register(Tags.compatibility)
+def installed_apps(**_: Any) -> list[CheckMessage]:
+    """`servers` must be there, and apps that share a command's name must stand in the right order."""
+    found: list[CheckMessage] = []
+    if not apps.is_installed("servers"):
+        sentence = "the app `servers`, which holds the servers, is not installed"
+        found.append(Error(sentence, hint='INSTALLED_APPS += ["servers"]', id="tunnel.E005"))
+    names = [config.name for config in apps.get_app_configs()]
+    if _stands_before("django.contrib.staticfiles", "daphne", names):
+        sentence = "`daphne` stands after `django.contrib.staticfiles`: runserver speaks no WebSocket"
+        found.append(
+            checks.Warning(sentence, hint='INSTALLED_APPS = ["daphne", ...], as the first', id="tunnel.W006")
+        )
+    if _stands_before("channels", "tunnel", names):
+        sentence = "`channels` stands before `tunnel`: runworker without arguments is not the tunnel's"
+        hint = 'INSTALLED_APPS = [..., "servers", "tunnel", "channels"], in this order'
+        found.append(checks.Warning(sentence, hint=hint, id="tunnel.W009"))
+    return found
+
+
+@register(Tags.compatibility)
+def channel_layers(**_: Any) -> list[CheckMessage]:
+    """Commands need a layer that tells workers apart, the background worker one that gives a job to one worker."""
+    return [*_default_layer(), *_jobs_layer()]
+
+
+@register(Tags.compatibility)
+def tunnel_values(**_: Any) -> list[CheckMessage]:
+    """Every TUNNEL_* value must be one the tunnel can use."""
+    found = [*_bad_values(), *_unknown_names()]
+    if any(message.id == "tunnel.E010" for message in found):
+        return found
+    return [*found, *_bad_proxies(), *_public_url()]
+
+
+@register(Tags.security, deploy=True)
+def layers_answer(**_: Any) -> list[CheckMessage]:
+    """Redis must answer before a panel goes into service."""
+    aliases = [
+        alias for alias in (layers.DEFAULT, layers.JOBS) if layers.kind(alias) in (Kind.CORE, Kind.PUBSUB)
+    ]
+    return [message for alias in aliases for message in _probe(alias)]
+
+
+def _stands_before(first: str, second: str, names: list[str]) -> bool:
+    return first in names and second in names and names.index(first) < names.index(second)
+
+
+def _default_layer() -> Iterator[CheckMessage]:
+    kind = layers.kind(layers.DEFAULT)
+    if kind in (Kind.MISSING, Kind.BROKEN):
+        sentence = f"the channel layer `default` is {kind.value}: workers cannot reach each other's agents"
+        yield Error(sentence, hint=DEFAULT_LINE, id="tunnel.E002")
+    elif kind is Kind.IN_MEMORY and not django_settings.DEBUG:
+        sentence = "the channel layer `default` lives in memory: a second worker, and every command line, sees no agent"
+        yield Error(sentence, hint=f"set REDIS_URL, or {DEFAULT_LINE}", id="tunnel.E003")
+    elif kind is Kind.CORE:
+        sentence = "the channel layer `default` is the core Redis layer, which loses commands when it is full"
+        yield checks.Warning(sentence, hint=DEFAULT_LINE, id="tunnel.W008")
+
+
+def _jobs_layer() -> Iterator[CheckMessage]:
+    kind = layers.kind(layers.JOBS)
+    if kind in (Kind.MISSING, Kind.BROKEN):
+        sentence = f"the channel layer `jobs` is {kind.value}: runworker gets no work"
+        yield Error(sentence, hint=JOBS_LINE, id="tunnel.E006")
+    elif kind is Kind.PUBSUB:
+        sentence = (
+            "the channel layer `jobs` is the pubsub layer, which gives every job to every background worker"
+        )
+        yield checks.Warning(sentence, hint=JOBS_LINE, id="tunnel.W010")
+
+
+def _bad_values() -> Iterator[CheckMessage]:
+    for name, setting in DEFAULTS.items():
+        try:
+            getattr(tunnel_settings, name)
+        except ImproperlyConfigured as exc:
+            yield Error(str(exc), hint=f"{PREFIX}{name} = {setting.default!r}", id="tunnel.E010")
+
+
+def _unknown_names() -> Iterator[CheckMessage]:
+    known = [PREFIX + name for name in DEFAULTS]
+    for name in dir(django_settings):
+        if name.startswith(PREFIX) and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {nearest[0]}" if nearest else f"the tunnel knows {', '.join(known)}"
+            yield checks.Warning(
+                f"{name} is no setting of the tunnel and changes nothing", hint=hint, id="tunnel.W011"
+            )
+
+
+def _bad_proxies() -> Iterator[CheckMessage]:
+    for proxy in tunnel_settings.TRUSTED_PROXIES:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            sentence = f"TUNNEL_TRUSTED_PROXIES holds {proxy!r}, which is no address and no network"
+            yield Error(
+                sentence, hint='TUNNEL_TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8"]', id="tunnel.E012"
+            )
+
+
+def _public_url() -> Iterator[CheckMessage]:
+    url = tunnel_settings.PUBLIC_URL
+    if url and urlsplit(url).scheme not in ("https", "wss"):
+        sentence = (
+            f"TUNNEL_PUBLIC_URL is {url!r}: agents would send their secrets in the clear, and refuse to"
+        )
+        yield checks.Warning(
+            sentence, hint='TUNNEL_PUBLIC_URL = "https://panel.example.org"', id="tunnel.W004"
+        )
+
+
+def _probe(alias: str) -> Iterator[CheckMessage]:
+    try:
+        asyncio.run(layers.probe(alias))
+    except Exception as exc:  # noqa: BLE001 - each kind of layer has errors of its own
+        sentence = f"the channel layer `{alias}` does not answer: {str(exc) or type(exc).__name__}"
+        hint = "start Redis, or correct REDIS_URL (CHANNEL_LAYERS of an own panel)"
+        yield Error(sentence, hint=hint, id="tunnel.E014")

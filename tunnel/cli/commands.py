@@ -1,0 +1,40 @@
+"""The commands of `manage.py tunnel`, in the order of its help."""
+
+from typing import Protocol, cast
+
+from django.core.management.base import CommandParser
+
+from tunnel.cli import add_node, doctor, list_nodes, run_command, serve_panel, show_node
+from tunnel.cli.call import Call
+from tunnel.cli.change_node import REACTIVATE, ROTATE_SECRET, SUSPEND
+
+
+class Command(Protocol):
+    """What each command's module offers."""
+
+    NAME: str
+    HELP: str
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+
+    def run(self, call: Call) -> int:
+        """Do it and return the exit code.
+
+        Raises:
+            Failure: it cannot be done; the error holds the sentence and the exit code.
+        """
+
+
+_MODULES = (
+    list_nodes,
+    show_node,
+    add_node,
+    run_command,
+    SUSPEND,
+    REACTIVATE,
+    ROTATE_SECRET,
+    doctor,
+    serve_panel,
+)
+COMMANDS: dict[str, Command] = {module.NAME: cast("Command", module) for module in _MODULES}

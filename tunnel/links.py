@@ -1,0 +1,204 @@
+"""Links between processes: outgoing letters are numbered and gathered, incoming ones checked for gaps."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tunnel.letters import MAX_ENVELOPES, MAX_LETTER, Envelope, Letter, seal
+
+log = logging.getLogger("tunnel.bus")
+
+MAX_WAITING = 4_096  # envelopes an outlet holds while Redis is slow; beyond it callers are told at once
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+MAX_SENDERS = 10_000  # incoming links remembered; a master has tens of processes
+
+Publish = Callable[[str, bytes], Awaitable[None]]
+
+
+class Fate(Enum):
+    """What became of an envelope on its way to the channel layer."""
+
+    WAITING = "waiting"  # certainly not sent
+    UNDER_WAY = "under way"  # handed to the channel layer, which has not confirmed it
+    PUBLISHED = "published"
+    WITHDRAWN = "withdrawn"  # certainly never sent
+    FAILED = "failed"  # the channel layer raised; it may have been sent
+
+
+@dataclass(eq=False)
+class Item:
+    """An envelope in an outlet; it is not published after `send_by` (unix seconds)."""
+
+    envelope: Envelope
+    send_by: float
+    size: int
+    fate: Fate = Fate.WAITING
+    on_failure: Callable[[], None] | None = None
+
+    def withdraw(self) -> bool:
+        """Take the envelope back; False when it may be out already."""
+        if self.fate is Fate.WAITING:
+            self.fate = Fate.WITHDRAWN
+        return self.fate is Fate.WITHDRAWN
+
+
+class OutletFull(Exception):
+    """More envelopes wait for Redis than memory was set aside for."""
+
+
+class Outlet:
+    """Sends envelopes to one address; those that come while a letter is under way share the next one."""
+
+    def __init__(self, sender: str, address: str, publish: Publish) -> None:
+        self.address = address
+        self._sender = sender
+        self._publish = publish
+        self._epoch = time.time_ns()
+        self._number = 0
+        self._waiting: deque[Item] = deque()
+        self._bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._used = time.monotonic()
+
+    def put(
+        self, envelope: Envelope, *, send_by: float, on_failure: Callable[[], None] | None = None
+    ) -> Item:
+        """Queue an envelope.
+
+        Raises:
+            OutletFull: too many wait already.
+        """
+        size = _size(envelope)
+        if len(self._waiting) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
+            raise OutletFull(self.address)
+        item = Item(envelope, send_by, size, on_failure=on_failure)
+        self._waiting.append(item)
+        self._bytes += size
+        self._used = time.monotonic()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._drain(), name=f"outlet {self.address}")
+        return item
+
+    def start_new_link(self) -> None:
+        """Number from 1 again, as a new link: the receiver has noticed a gap in this one."""
+        self._epoch = max(self._epoch + 1, time.time_ns())
+        self._number = 0
+
+    def idle_for(self) -> float:
+        """Seconds since an envelope was last put or is still waiting."""
+        return 0.0 if self._waiting else time.monotonic() - self._used
+
+    def stop(self) -> None:
+        """Drop what waits."""
+        if self._task is not None:
+            self._task.cancel()
+        self._waiting.clear()
+
+    async def flush(self) -> None:
+        """Wait until everything queued so far was handed to the channel layer."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch = self._next_batch()
+            if batch:
+                await self._send(batch)
+
+    def _next_batch(self) -> list[Item]:
+        batch: list[Item] = []
+        size, now = 0, time.time()
+        while self._waiting and len(batch) < MAX_ENVELOPES:
+            item = self._waiting[0]
+            if batch and size + item.size > MAX_LETTER:
+                break
+            self._waiting.popleft()
+            self._bytes -= item.size
+            if item.fate is Fate.WITHDRAWN or now > item.send_by:
+                item.fate = Fate.WITHDRAWN
+                continue
+            size += item.size
+            batch.append(item)
+        return batch
+
+    async def _send(self, batch: list[Item]) -> None:
+        self._number += 1
+        letter = Letter(self._sender, self._epoch, self._number, [item.envelope for item in batch])
+        for item in batch:
+            item.fate = Fate.UNDER_WAY
+        try:
+            await self._publish(self.address, seal(letter, self.address))
+        except Exception as exc:  # noqa: BLE001 - whatever the layer raises, its callers must be told
+            log.warning("a letter to %s was not published: %s", self.address, exc)
+            self.start_new_link()
+            _settle(batch, Fate.FAILED)
+        else:
+            _settle(batch, Fate.PUBLISHED)
+
+
+def _settle(batch: list[Item], fate: Fate) -> None:
+    for item in batch:
+        item.fate = fate
+        if fate is Fate.FAILED and item.on_failure is not None:
+            item.on_failure()
+
+
+def _size(envelope: Envelope) -> int:
+    """Roughly the bytes of an envelope: only its strings can be long."""
+    return 200 + sum(len(value) for value in envelope.values() if isinstance(value, str))
+
+
+class Arrival(Enum):
+    """How an incoming letter fits its link."""
+
+    NEXT = "next"
+    REPEATED = "repeated"
+    GAP = "gap"
+
+
+@dataclass
+class Incoming:
+    """One incoming link: the last number seen, and whether it was broken by a gap."""
+
+    epoch: int
+    number: int
+    broken: bool = False
+    heard: float = field(default_factory=time.monotonic)
+
+
+class IncomingLinks:
+    """Judges the numbers of incoming letters, per sender and address."""
+
+    def __init__(self) -> None:
+        self._links: OrderedDict[tuple[str, str], Incoming] = OrderedDict()
+
+    def judge(self, letter: Letter, address: str, *, from_start: bool) -> Arrival:
+        """Say how a letter fits; with `from_start` a link must begin with number 1, else it may be joined late."""
+        key = (letter.sender, address)
+        link = self._links.get(key)
+        if link is None or letter.epoch > link.epoch:
+            return self._begin(key, letter, from_start=from_start)
+        if letter.epoch < link.epoch or letter.number <= link.number or link.broken:
+            return Arrival.REPEATED
+        gap = letter.number != link.number + 1
+        link.number, link.heard = letter.number, time.monotonic()
+        link.broken = gap and from_start
+        self._links.move_to_end(key)
+        return Arrival.GAP if gap else Arrival.NEXT
+
+    def heard(self, sender: str, address: str) -> float:
+        """When the last letter of this sender arrived, on the monotonic clock; 0.0 for never."""
+        link = self._links.get((sender, address))
+        return link.heard if link else 0.0
+
+    def _begin(self, key: tuple[str, str], letter: Letter, *, from_start: bool) -> Arrival:
+        gap = from_start and letter.number != 1
+        self._links[key] = Incoming(letter.epoch, letter.number, broken=gap)
+        self._links.move_to_end(key)
+        if len(self._links) > MAX_SENDERS:
+            self._links.popitem(last=False)
+        return Arrival.GAP if gap else Arrival.NEXT

@@ -1,0 +1,27 @@
+"""`manage.py runworker`: Channels' command, which without arguments does the tunnel's background work."""
+
+from typing import Any
+
+from channels.management.commands import runworker
+from django.core.management.base import CommandParser
+
+from tunnel.worker import BACKGROUND, JOBS
+
+
+class Command(runworker.Command):  # type: ignore[misc] # Channels has no types
+    """Run background work: write figures, end sessions of dead workers, prune."""
+
+    help = "Runs background work. With no channels named: the tunnel's own, on the layer `jobs`."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Make the channels optional."""
+        super().add_arguments(parser)
+        for action in parser._actions:
+            if action.dest == "channels":
+                action.nargs, action.required, action.default = "*", False, []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until told to stop."""
+        if not options["channels"]:
+            options.update(channels=[BACKGROUND], layer=JOBS)
+        super().handle(*args, **options)

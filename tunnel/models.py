@@ -1,0 +1,90 @@
+"""What the tunnel keeps in the database: the workers of the master, the sessions of agents, and leases."""
+
+import uuid
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from servers.models import Server
+
+
+class Worker(models.Model):
+    """One process of the master that holds agent sockets; it lives as long as it renews its lease."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    inbox = models.CharField(max_length=150, unique=True)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(db_default=Now())
+    lease_until = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+class CloseReason(models.TextChoices):
+    """Why a session ended, in the words an operator reads."""
+
+    AGENT_STOPPED = "agent_stopped", _("the agent was stopped")
+    NETWORK_LOST = "network_lost", _("the connection was cut")
+    SILENT = "silent", _("the node fell silent")
+    REPLACED = "replaced", _("a newer connection with the same agent id took over")
+    REVOKED = "revoked", _("suspended, secret rotated, or connection type changed")
+    NO_HELLO = "no_hello", _("the agent did not introduce itself")
+    RUBBISH = "rubbish", _("the agent broke the protocol")
+    WORKER_RESTART = "worker_restart", _("the panel's worker was restarted")
+    WORKER_LOST = "worker_lost", _("the panel's worker died")
+    INTERNAL = "internal", _("the panel had an internal error")
+
+
+class Session(models.Model):
+    """One life of one agent WebSocket, from accept to close."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="sessions")
+    worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="sessions")
+    basic = models.BooleanField(default=False)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    secret_version = models.PositiveIntegerField()
+    opened_at = models.DateTimeField(db_default=Now())
+    closed_at = models.DateTimeField(null=True, blank=True)
+    close_reason = models.CharField(max_length=20, choices=CloseReason, blank=True)
+    close_detail = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["server"],
+                condition=models.Q(closed_at__isnull=True),
+                name="tunnel_one_open_session_a_server",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["server", "closed_at"], name="tunnel_session_latest"),
+            models.Index(fields=["closed_at"], name="tunnel_session_closed"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Lease(models.Model):
+    """A right only one process holds at a time, by name, until it runs out."""
+
+    name = models.CharField(max_length=50, primary_key=True)
+    holder = models.CharField(max_length=150)
+    until = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("lease")
+        verbose_name_plural = _("leases")
+
+    def __str__(self) -> str:
+        return self.name

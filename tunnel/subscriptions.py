@@ -1,0 +1,41 @@
+"""What one browser is to be told, in a queue of bounded length."""
+
+import asyncio
+from typing import Final
+
+from tunnel.viewers import Viewer
+
+MAX_QUEUED: Final = 32  # steps that wait for one browser; a push of figures a second makes half a minute
+
+NORMAL: Final = 1000
+NO_LONGER_WELCOME: Final = 1008  # RFC 6455 §7.4.1, policy violation: dialling again is of no use
+TRY_AGAIN: Final = 1013  # try again later (the registry of RFC 6455 §11.7)
+
+
+class Subscription:
+    """One browser; `sees` are the servers it may see, None until they are known, `close_code` how it ended."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.sees: frozenset[int] | None = None
+        self.close_code = NORMAL
+        # One step is one push, however many messages it takes.
+        self._steps: asyncio.Queue[list[str] | None] = asyncio.Queue()
+
+    async def next(self) -> list[str] | None:
+        """Return the messages of the next step, None when the subscription ended."""
+        return await self._steps.get()
+
+    def put(self, texts: list[str]) -> bool:
+        """Queue a step; False when the browser reads too slowly to take it."""
+        if self._steps.qsize() >= MAX_QUEUED:
+            return False
+        self._steps.put_nowait(texts)
+        return True
+
+    def end(self, code: int) -> None:
+        """Let nothing more out but the end."""
+        self.close_code = code
+        while not self._steps.empty():
+            self._steps.get_nowait()
+        self._steps.put_nowait(None)

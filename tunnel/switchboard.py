@@ -1,0 +1,179 @@
+"""The switchboard: any process asks, the worker that holds the agent's socket answers (docs/architecture.md).
+
+caller -> local holder                      same process
+caller -> bus -> holder -> agent -> holder -> bus -> caller
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from django.db import Error as DatabaseError
+
+from agent_client.protocol import Code
+from servers.threads import in_thread
+from tunnel import routes
+from tunnel.answering import Connections, Holding
+from tunnel.asking import Calls, ask_here
+from tunnel.bus import GROUP, Bus
+from tunnel.letters import Envelope
+from tunnel.links import OutletFull
+from tunnel.outcomes import Outcome
+from tunnel.requests import Request
+from tunnel.routes import Route, RouteCache
+
+log = logging.getLogger("tunnel.switchboard")
+
+JOIN_PATIENCE = 2.0  # seconds a caller waits for the first subscription
+LINK_TICK = 1.0  # seconds between the signs of life on a link that carries commands
+LINK_SILENCE = 5.0  # seconds without a letter that end such a link
+ROUTE_TRIES = 2  # a route may be out of date once; nothing was sent to the agent then
+
+Handler = Callable[[Envelope, str], None]
+
+
+class Switchboard:
+    """Asks agents and answers for them, on one event loop.
+
+    `connections` is None in a process that holds no sockets. `on_news` takes what other workers announce, `on_gap`
+    is called when an announcement was lost.
+    """
+
+    def __init__(
+        self,
+        connections: Connections | None = None,
+        on_news: Callable[[Envelope], None] | None = None,
+        on_gap: Callable[[], None] | None = None,
+    ) -> None:
+        self.bus = Bus(self)
+        self.routes = RouteCache()
+        self._connections = connections
+        self._calls = Calls(self.bus)
+        self._holding = Holding(self.bus, connections)
+        self._on_news = on_news
+        self._on_gap = on_gap
+        self._reading: dict[str, asyncio.Task[Route | None]] = {}
+        self._ticker: asyncio.Task[None] | None = None
+        self._handlers: dict[str, Handler] = {
+            "ask": self._holding.asked,
+            "cancel": self._holding.cancelled,
+            "cut": self._holding.cut,
+            "answer": self._calls.answered,
+            "not_here": self._calls.not_here,
+            "broken": self._told_of_a_gap,
+            "news": self._told_news,
+            "alive": lambda _envelope, _sender: None,  # its number was all it had to say
+        }
+
+    async def start(self, on_join: Callable[[str], None] = lambda _: None) -> None:
+        """Join the bus."""
+        await self.bus.start(on_join, patience=JOIN_PATIENCE)
+        self._ticker = asyncio.create_task(self._tick_for_ever(), name="tunnel links")
+
+    async def stop(self) -> None:
+        """Leave the bus; calls under way end as unknown."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._calls.lose()
+        await self.bus.stop()
+
+    async def ask(self, agent_id: str, request: Request) -> Outcome:
+        """Have an agent run a request and return how it ended; never later than its patience.
+
+        Cancelling this cancels the command.
+        """
+        deadline = time.monotonic() + request.patience
+        for _ in range(ROUTE_TRIES):
+            try:
+                outcome = await self._ask_once(agent_id, request, deadline)
+            except DatabaseError as exc:
+                log.warning("the route of an agent could not be read: %s agent=%s", exc, agent_id)
+                return Outcome(code=Code.NOT_SENT, error="the database is away, the command was not sent")
+            if outcome is not None:
+                return outcome
+            self.routes.drop(agent_id)
+        return Outcome(code=Code.NOT_CONNECTED)
+
+    def announce(self, news: str, **members: Any) -> None:
+        """Tell every process; lost without harm when Redis is away, for the database is the truth."""
+        with suppress(OutletFull):
+            if self.bus.joined:
+                self.bus.put(GROUP, {"kind": "news", "news": news, **members})
+
+    def cut(self, inbox: str, session: str, code: int) -> None:
+        """Have the worker behind `inbox` close a session; when it does not hear this, it looks by itself."""
+        with suppress(OutletFull):
+            if self.bus.joined:
+                self.bus.put(inbox, {"kind": "cut", "session": session, "code": int(code)})
+
+    # -- what the bus tells ------------------------------------------------------------------------
+
+    def heard(self, envelope: Envelope, sender: str) -> None:
+        """Take an envelope from another process."""
+        handler = self._handlers.get(envelope.get("kind", ""))
+        if handler is not None:
+            handler(envelope, sender)
+
+    def link_broken(self, sender: str) -> None:
+        """Letters of this sender to us were lost: answers, or questions it must be told of."""
+        log.warning("letters were lost on the link from %s", sender)
+        self._calls.lose(sender)
+        self._holding.stop_serving(sender)
+        self._holding.say(sender, {"kind": "broken"})
+
+    def missed_announcement(self) -> None:
+        """Something said to everyone was lost: no remembered route is sure."""
+        self.routes.clear()
+        if self._on_gap is not None:
+            self._on_gap()
+
+    def _told_of_a_gap(self, envelope: Envelope, sender: str) -> None:  # noqa: ARG002 - a handler
+        """The other side lost a letter of ours: what we asked there may or may not run."""
+        self.bus.start_new_link(sender)
+        self._calls.lose(sender)
+
+    def _told_news(self, envelope: Envelope, sender: str) -> None:  # noqa: ARG002 - a handler
+        if "agent" in envelope:
+            self.routes.drop(envelope["agent"])
+        if self._on_news is not None:
+            self._on_news(envelope)
+
+    # -- routes and links --------------------------------------------------------------------------
+
+    async def _ask_once(self, agent_id: str, request: Request, deadline: float) -> Outcome | None:
+        connection = self._connections.find(agent_id) if self._connections else None
+        if connection is not None:
+            return await ask_here(connection, request, deadline)
+        route = self.routes.get(agent_id) or await self._read_route(agent_id)
+        if route is None:
+            return Outcome(code=Code.NOT_CONNECTED)
+        return await self._calls.ask(route, agent_id, request, deadline)
+
+    async def _read_route(self, agent_id: str) -> Route | None:
+        """Read a route from the database; a hundred callers of one agent read its row once."""
+        task = self._reading.get(agent_id)
+        if task is None:
+            task = asyncio.create_task(in_thread(routes.read, agent_id), name=f"route {agent_id}")
+            self._reading[agent_id] = task
+            task.add_done_callback(lambda _: self._reading.pop(agent_id, None))
+        route = await asyncio.shield(task)
+        if route is not None:
+            self.routes.put(agent_id, route)
+        return route
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(LINK_TICK)
+            self._tick()
+
+    def _tick(self) -> None:
+        """Give a sign of life on each link that carries commands, and end those that give none."""
+        for address in self._calls.addresses | self._holding.callers:
+            with suppress(OutletFull):
+                self.bus.put(address, {"kind": "alive"})
+        self._calls.lose_silent(LINK_SILENCE)
+        self._holding.stop_serving_silent(LINK_SILENCE)
+        self.bus.prune()

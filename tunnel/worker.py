@@ -1,0 +1,318 @@
+"""One web worker: the agent sockets it holds, its lease, and the tasks that keep both true.
+
+It starts at first use on the server's event loop, and stops when the server is told to stop.
+"""
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from channels.layers import get_channel_layer
+from django.db import Error as DatabaseError
+
+from agent_client.protocol import CloseCode
+from agent_client.protocol.messages import Hello
+from servers.threads import in_thread
+from tunnel import facts, figures, sessions, stopping
+from tunnel.conf import settings
+from tunnel.connection import AgentConnection, Send
+from tunnel.handshake import Admission
+from tunnel.letters import Envelope
+from tunnel.live import hub
+from tunnel.logs import about
+from tunnel.models import CloseReason
+from tunnel.sessions import Loser
+from tunnel.switchboard import Switchboard
+
+log = logging.getLogger("tunnel.worker")
+
+TICK = 1.0  # seconds; deadlines of commands and silence are noticed this late
+RECHECK = 5.0  # seconds between two looks at whether our agents are still welcome
+FIGURES = 1.0  # seconds over which fresh figures are gathered for the other workers
+DRAIN_LOOK = 0.05  # seconds between looks at whether all commands are answered
+TICKS_A_NUDGE = 3  # lease renewals between two nudges of the background worker
+JOBS = "jobs"  # the alias of the channel layer for the background worker
+BACKGROUND = "tunnel-background"
+
+
+async def current() -> "Worker":
+    """Return this process's worker on the running loop, started at first use."""
+    global _current, _starting
+    loop = asyncio.get_running_loop()
+    if _current is None or _current.loop is not loop:
+        _current = Worker()
+        _starting = asyncio.create_task(_current.start(), name="tunnel worker start")
+    if _starting is not None:
+        await asyncio.shield(_starting)
+    return _current
+
+
+def running() -> "Worker | None":
+    """Return this process's worker if one runs."""
+    return _current if _current is not None and not _current.loop.is_closed() else None
+
+
+_current: "Worker | None" = None
+_starting: "asyncio.Task[None] | None" = None
+
+
+class Worker:
+    """Holds agent connections and answers for them. All methods run on its event loop."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4()
+        self.loop = asyncio.get_running_loop()
+        self.switchboard = Switchboard(self, self._on_news, hub.refresh)
+        self._by_agent: dict[str, AgentConnection] = {}
+        self._by_session: dict[str, AgentConnection] = {}
+        self._figures: dict[int, dict[str, Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._inbox = f"joining-{self.id}"
+        self._registered = False
+        self._renewals = 0
+        self.stopping = False
+
+    # -- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Join the bus and take the lease."""
+        await self.switchboard.start(self._joined)
+        self._every(sessions.RENEWAL, self._renew, "lease")
+        self._every(RECHECK, self._recheck, "recheck")
+        self._every(TICK, self._tick, "tick")
+        self._every(FIGURES, self._tell_figures, "figures")
+        stopping.chain(self.loop, self.stop)
+        log.info("worker started worker=%s", self.id)
+
+    async def stop(self) -> None:
+        """Say goodbye to all agents, let running commands end, give the lease back."""
+        if self.stopping:
+            return
+        self.stopping = True
+        held = list(self._by_session.values())
+        log.info("worker stops: %d tunnels say goodbye worker=%s", len(held), self.id)
+        for connection in held:
+            connection.goodbye(round(random.uniform(0, settings.RECONNECT_SPREAD), 3))  # noqa: S311 - jitter
+        until = time.monotonic() + settings.DRAIN
+        while any(one.pending for one in held) and time.monotonic() < until:  # noqa: ASYNC110 - a few looks
+            await asyncio.sleep(DRAIN_LOOK)
+        for connection in held:
+            connection.close(CloseCode.WORKER_RESTART)
+        await asyncio.gather(*(connection.closed() for connection in held))
+        await self._finish()
+
+    async def _finish(self) -> None:
+        me = asyncio.current_task()
+        closing = [task for task in self._tasks if task.get_name().startswith("close ")]
+        if closing:
+            await asyncio.wait(closing, timeout=settings.DRAIN)
+        for task in self._tasks:
+            if task is not me:
+                task.cancel()
+        with suppress(DatabaseError):
+            await in_thread(sessions.close_worker, self.id)
+        await self.switchboard.stop()
+
+    # -- agents ----------------------------------------------------------------------------------
+
+    async def open(self, admission: Admission, session: uuid.UUID) -> None:
+        """Claim the session in the database, ending an older one of the same agent.
+
+        Raises:
+            sessions.NoLongerWelcome: the server row changed meanwhile.
+            django.db.Error: the database is away.
+        """
+        if not self._registered:
+            await in_thread(sessions.open_worker, self.id, self._inbox)
+            self._registered = True
+        loser = await in_thread(
+            sessions.claim,
+            admission.welcome,
+            session,
+            self.id,
+            basic=admission.basic,
+            address=None if admission.address == "unix" else admission.address,
+        )
+        if loser is not None:
+            self._cut_loser(loser)
+
+    def attach(self, admission: Admission, session: uuid.UUID, send: Send) -> AgentConnection:
+        """Take over an accepted socket whose session was claimed."""
+        connection = AgentConnection(session, admission, send, self)
+        self._by_agent[admission.welcome.agent_id] = connection
+        self._by_session[str(session)] = connection
+        kind = "basic" if admission.basic else "v1"
+        about("tunnel.session", agent=admission.welcome.agent_id, session=session).info(
+            "tunnel opened from %s (%s)", admission.address, kind
+        )
+        self._tell_state(admission.welcome.server, admission.welcome.agent_id)
+        return connection
+
+    def find(self, agent_id: str) -> AgentConnection | None:
+        """Return the open connection of an agent."""
+        return self._by_agent.get(agent_id)
+
+    def find_session(self, session: str) -> AgentConnection | None:
+        """Return an open connection by its session id."""
+        return self._by_session.get(session)
+
+    def abandon(self, session: uuid.UUID, admission: Admission) -> None:
+        """End a claimed session whose socket was gone before it was accepted."""
+        self._spawn(
+            self._close_row(session, admission, CloseReason.NETWORK_LOST, "gone before accept"), session
+        )
+
+    # -- what connections tell -------------------------------------------------------------------
+
+    def introduced(self, connection: AgentConnection, hello: Hello) -> None:
+        """Keep what an agent said of itself."""
+        self._spawn(self._keep_hello(connection, hello), connection.id)
+
+    def reported(self, connection: AgentConnection, usage: dict[str, Any]) -> None:
+        """Gather fresh figures for the pages of all workers and for the database."""
+        self._figures[connection.welcome.server] = {
+            "usage": figures.clean(usage),
+            "rtt": figures.clean_rtt(connection.rtt),
+            "at": time.time(),
+        }
+
+    def ended(self, connection: AgentConnection, reason: CloseReason, detail: str) -> None:
+        """Forget a connection and end its row."""
+        agent_id = connection.welcome.agent_id
+        if self._by_agent.get(agent_id) is connection:
+            del self._by_agent[agent_id]
+        self._by_session.pop(str(connection.id), None)
+        admission = Admission(connection.welcome, connection.basic, "")
+        self._spawn(self._close_row(connection.id, admission, reason, detail), connection.id)
+
+    async def _close_row(
+        self, session: uuid.UUID, admission: Admission, reason: CloseReason, detail: str
+    ) -> None:
+        try:
+            await in_thread(sessions.close, session, reason, detail)
+        except DatabaseError as exc:
+            # The lease or the next claim ends the row; presence does not depend on this.
+            log.warning("a session's end could not be written: %s session=%s", exc, session)
+        self._tell_state(admission.welcome.server, admission.welcome.agent_id)
+
+    async def _keep_hello(self, connection: AgentConnection, hello: Hello) -> None:
+        try:
+            await in_thread(facts.keep, connection.welcome.server, hello)
+        except DatabaseError as exc:
+            log.warning("what an agent said of itself could not be written: %s", exc)
+        hub.state_changed(connection.welcome.server)
+
+    def _cut_loser(self, loser: Loser) -> None:
+        mine = self._by_session.get(loser.session)
+        if mine is not None:
+            mine.close(CloseCode.REPLACED, "a newer connection took over")
+        else:
+            self.switchboard.cut(loser.inbox, loser.session, CloseCode.REPLACED)
+
+    # -- news ------------------------------------------------------------------------------------
+
+    def _tell_state(self, server: int, agent_id: str) -> None:
+        self.switchboard.routes.drop(agent_id)
+        self.switchboard.announce("state", server=server, agent=agent_id)
+        hub.state_changed(server)
+
+    async def _tell_figures(self) -> None:
+        fresh, self._figures = self._figures, {}
+        if not fresh:
+            return
+        for server, row in fresh.items():
+            hub.figures(server, row["usage"], row["rtt"], row["at"])
+        rows = [[server, row["usage"], row["rtt"], row["at"]] for server, row in fresh.items()]
+        self.switchboard.announce("figures", rows=rows)
+        await self._nudge({"type": "figures.write", "rows": rows})
+
+    def _on_news(self, envelope: Envelope) -> None:
+        if envelope["news"] == "state":
+            hub.state_changed(envelope["server"])
+        elif envelope["news"] == "figures":
+            for server, usage, rtt, at in envelope["rows"]:
+                hub.figures(server, usage, rtt, at)
+        elif envelope["news"] == "identity":
+            self._spawn(self._recheck(), self.id)
+
+    async def _nudge(self, message: dict[str, Any]) -> None:
+        """Send a job to the background worker. The database is the truth, so a lost one is harmless."""
+        try:
+            await get_channel_layer(JOBS).send(BACKGROUND, message)
+        except Exception as exc:  # noqa: BLE001 - each layer has its own errors
+            log.debug("the background worker was not nudged: %r", exc)
+
+    # -- what must stay true ---------------------------------------------------------------------
+
+    def identity_changed(self) -> None:
+        """Look now whether all agents are still welcome."""
+        self._spawn(self._recheck(), self.id)
+
+    async def _recheck(self) -> None:
+        held = {session: connection.welcome for session, connection in self._by_session.items()}
+        if not held or self.stopping:
+            return
+        for session, reason in (await in_thread(sessions.unwelcome, self.id, held)).items():
+            connection = self._by_session.get(session)
+            if connection is not None:
+                revoked = reason is CloseReason.REVOKED
+                connection.close(CloseCode.REVOKED if revoked else CloseCode.REPLACED, "seen in the database")
+
+    async def _renew(self) -> None:
+        if not self._registered:
+            await in_thread(sessions.open_worker, self.id, self._inbox)
+            self._registered = True
+        if not await in_thread(sessions.renew, self.id):
+            log.warning("the lease had run out, sessions are claimed again worker=%s", self.id)
+            await in_thread(sessions.open_worker, self.id, self._inbox)
+            kept = await in_thread(sessions.reclaim, self.id, list(self._by_session))
+            for session in set(self._by_session) - kept:
+                self._by_session[session].close(CloseCode.REPLACED, "taken over while the lease was lost")
+        self._renewals += 1
+        if self._renewals % TICKS_A_NUDGE == 0:
+            await self._nudge({"type": "tick"})
+
+    async def _tick(self) -> None:
+        now = time.monotonic()
+        for connection in list(self._by_session.values()):
+            connection.tick(now)
+
+    def _joined(self, inbox: str) -> None:
+        self._inbox = inbox
+        self._registered = False
+        self._spawn(self._renew(), self.id)
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._keep(asyncio.create_task(self._repeat(seconds, work, name), name=f"tunnel {name}"))
+
+    async def _repeat(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        while True:
+            try:
+                await work()
+            except DatabaseError as exc:
+                log.warning("%s: the database is away: %s", name, exc)
+            except Exception:
+                log.exception("%s failed", name)
+            await asyncio.sleep(seconds)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], about_what: object) -> None:
+        self._keep(asyncio.create_task(self._guarded(work), name=f"close {about_what}"))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except DatabaseError as exc:
+            log.warning("the database is away: %s", exc)
+        except Exception:
+            log.exception("a task of the worker failed")
