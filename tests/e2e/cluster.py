@@ -1,0 +1,196 @@
+"""A master of several processes on 127.0.0.1: real web workers, a background worker, Redis and a database file."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from yumna_panel.embedded_redis import find_binary
+
+ROOT = Path(__file__).resolve().parents[2]
+UVICORN = [
+    "-m",
+    "uvicorn",
+    "yumna_panel.asgi:application",
+    "--host",
+    "127.0.0.1",
+    "--ws",
+    "websockets-sansio",
+]
+UVICORN += ["--ws-per-message-deflate", "false", "--ws-max-size", "1048576", "--no-proxy-headers", "--port"]
+SERVERS = {"uvicorn": UVICORN, "serve": ["manage.py", "tunnel", "serve", "-b", "127.0.0.1", "-p"]}
+
+
+def free_port() -> int:
+    """Return a port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(fact: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
+    """Return `fact()` once it is true; fail when it has not become so in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = fact()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or fact}")
+        time.sleep(0.02)
+
+
+class Cluster:
+    """Processes with one database and one Redis of their own; `stop` ends all of them."""
+
+    def __init__(self, folder: Path, server: str, **environment: str) -> None:
+        self.folder = folder
+        self.server = server
+        self.redis_socket = (
+            f"/tmp/yt-{os.getpid()}-{free_port()}.sock"  # short: a unix socket's path is limited
+        )
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TUNNEL_")},
+            "DJANGO_SETTINGS_MODULE": "tests.e2e.site",
+            "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
+            "DATA_DIR": str(folder / "data"),
+            "REDIS_URL": f"unix://{self.redis_socket}",
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports: dict[str, int] = {}
+
+    def start(self, *workers: str) -> "Cluster":
+        """Start Redis and the web workers, and wait until they answer."""
+        self.start_redis()
+        self.manage("migrate", "-v0")
+        for name in workers:
+            self.start_worker(name)
+        for name in workers:
+            until(
+                lambda name=name: self._answers(self.ports[name]),
+                30,
+                f"{name} answers; {self.log(name)[-2000:]}",
+            )
+        return self
+
+    def start_redis(self) -> None:
+        """Start Redis on its socket."""
+        binary = find_binary()
+        assert binary is not None
+        options = ["--port", "0", "--unixsocket", self.redis_socket, "--save", "", "--appendonly", "no"]
+        self._spawn("redis", [str(binary), *options])
+        until(lambda: self._redis_answers(), 10, "Redis answers")
+
+    def start_worker(self, name: str) -> None:
+        """Start a web worker, on its former port if it had one."""
+        port = self.ports.setdefault(name, free_port())
+        self._spawn(name, [sys.executable, *SERVERS[self.server], str(port)])
+
+    def start_background(self) -> None:
+        """Start the background worker."""
+        self._spawn("background", [sys.executable, "manage.py", "runworker"])
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Send a process a signal; for SIGKILL and SIGTERM wait until it is gone."""
+        process = self.processes[name]
+        process.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            process.wait(15)
+
+    def stop(self) -> None:
+        """End every process."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+        Path(self.redis_socket).unlink(missing_ok=True)
+
+    def url(self, name: str) -> str:
+        """Where agents dial a worker."""
+        return f"ws://127.0.0.1:{self.ports[name]}/tunnel"
+
+    def get(self, name: str, path: str, seconds: float = 15.0) -> dict[str, Any]:
+        """Ask a worker over HTTP and return its JSON."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=seconds) as answer:
+            return dict(json.load(answer))
+
+    def manage(
+        self, *arguments: str, check: bool = True, seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a management command."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            check=check,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
+
+    def python(self, code: str, seconds: float = 60) -> str:
+        """Run code in a plain process with Django set up, as a Celery task would be; return what it prints."""
+        done = self.manage("shell", "-v0", "-c", code, check=False, seconds=seconds)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def add(self, name: str) -> str:
+        """Make a server and return its secret."""
+        return self.python(f"from servers import identity; print(identity.create({name!r})[1])").splitlines()[
+            -1
+        ]
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run plain SQL on the database file."""
+        import sqlite3
+
+        with sqlite3.connect(self.folder / "db.sqlite3", timeout=20) as connection:
+            rows = connection.execute(statement).fetchall()
+        connection.close()
+        return rows
+
+    def log(self, name: str) -> str:
+        """What a process has written so far."""
+        path = self.folder / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _spawn(self, name: str, command: list[str]) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def _redis_answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.redis_socket)
+                probe.sendall(b"PING\r\n")
+                return probe.recv(7) == b"+PONG\r\n"
+            except OSError:
+                return False
+
+    @staticmethod
+    def _answers(port: int) -> bool:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/admin/login/", timeout=5).close()
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,7 @@
+"""The site's settings with two more views, through which a test commands agents from inside a worker."""
+
+from tests.settings import *  # noqa: F403
+
+ROOT_URLCONF = "tests.e2e.urls"
+TUNNEL_REFUSAL_DELAY = 0.3
+TUNNEL_HEARTBEAT = 20.0  # a basic agent is dead after three of them without a byte

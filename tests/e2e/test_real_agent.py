@@ -1,0 +1,154 @@
+"""Our own agent and our own master, each as it is shipped: commands, faults, and coming back."""
+
+import signal
+import time
+import uuid
+
+import pytest
+
+from tests.e2e.cluster import Cluster, until
+from tests.e2e.real_agent import RealAgent
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    made = Cluster(tmp_path_factory.mktemp("real"), "uvicorn")
+    try:
+        yield made.start("a", "b")
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def node(cluster):
+    name = f"node-{uuid.uuid4().hex[:8]}"
+    return name, cluster.add(name)
+
+
+@pytest.fixture
+def agents(cluster, tmp_path):
+    """Start agents; each is stopped at the end of the test."""
+    started = []
+
+    def start(node, *workers) -> RealAgent:
+        urls = [cluster.url(worker) for worker in workers or ("a", "b")]
+        agent = RealAgent(tmp_path / f"agent-{len(started)}", urls, *node)
+        started.append(agent)
+        until(lambda: "tunnel open" in agent.log, 15, f"the agent is in: {agent.log}")
+        return agent
+
+    yield start
+    for agent in started:
+        agent.stop()
+
+
+def run(cluster, node, *command, options=()):
+    return cluster.manage("tunnel", "run", *options, node[0], "--", *command, check=False)
+
+
+def holder(cluster, node) -> str:
+    """The name of the worker that holds the agent's socket."""
+    rows = cluster.sql(
+        "SELECT pid FROM tunnel_worker JOIN tunnel_session s ON s.worker_id = tunnel_worker.id JOIN servers"
+        f" ON servers.id = s.server_id WHERE agent_id='{node[0]}' AND closed_at IS NULL"
+    )
+    pids = {process.pid: name for name, process in cluster.processes.items()}
+    return pids.get(rows[0][0], "") if rows else ""
+
+
+def test_a_command_gives_its_output_its_errors_and_its_exit_code(cluster, node, agents):
+    agents(node)
+    done = run(cluster, node, "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+def test_what_the_agent_says_of_itself_is_kept(cluster, node, agents):
+    agents(node)
+    row = f"SELECT agent_version, capabilities, host_facts, status FROM servers WHERE agent_id='{node[0]}'"
+    version, capabilities, facts, status = until(
+        lambda: next((found for found in cluster.sql(row) if found[0]), None), 5
+    )
+    assert version
+    assert '"system"' in capabilities
+    assert '"hostname"' in facts
+    assert status == "active"
+
+
+def test_a_command_past_its_time_is_killed_on_the_node(cluster, node, agents, tmp_path):
+    agents(node)
+    mark = tmp_path / "still-alive"
+    started = time.monotonic()
+    done = run(cluster, node, "sh", "-c", f"sleep 6; touch {mark}", options=("--timeout", "1"))
+    assert done.returncode == 255
+    assert time.monotonic() - started < 5
+    assert "stopped after 1 s" in done.stderr
+    time.sleep(max(0.0, started + 7 - time.monotonic()))  # what is shown is that nothing happens until then
+    assert not mark.exists()
+
+
+def test_an_agent_moves_to_another_worker_when_its_own_stops(cluster, node, agents):
+    agent = agents(node)
+    first = until(lambda: holder(cluster, node), 5)
+    other = "b" if first == "a" else "a"
+    stopped = time.monotonic()
+    cluster.kill(first, signal.SIGTERM)
+    until(lambda: holder(cluster, node) == other, 15, agent.log)
+    assert time.monotonic() - stopped < 12
+    assert run(cluster, node, "echo", "here").stdout == "here\n"
+    cluster.start_worker(first)
+    until(lambda: cluster._answers(cluster.ports[first]), 30)
+
+
+def test_an_agent_is_back_within_ten_seconds_of_the_death_of_its_worker(cluster, node, agents):
+    agent = agents(node)
+    first = until(lambda: holder(cluster, node), 5)
+    killed = time.monotonic()
+    cluster.kill(first)
+    other = "b" if first == "a" else "a"
+    until(lambda: holder(cluster, node) == other, 10, agent.log)
+    assert time.monotonic() - killed < 10
+    cluster.start_worker(first)
+    until(lambda: cluster._answers(cluster.ports[first]), 30)
+
+
+def test_of_two_agents_with_one_id_the_older_leaves_and_says_why(cluster, node, agents):
+    first = agents(node)
+    second = agents(node)
+    until(lambda: "4001" in first.log or "replaced" in first.log.lower(), 5, first.log)
+    assert run(cluster, node, "echo", "ok").stdout == "ok\n"
+    assert second.log.count("tunnel open") == 1
+    assert first.process.poll() is None
+
+
+def test_a_suspended_agent_says_what_to_check_and_survives(cluster, node, agents):
+    agent = agents(node)
+    cluster.manage("tunnel", "suspend", node[0])
+    until(lambda: "suspend" in agent.log, 10, agent.log)
+    assert run(cluster, node, "true").returncode == 255
+    assert agent.process.poll() is None
+    assert node[1] not in agent.log
+
+
+def test_sigterm_ends_an_agent_cleanly_and_the_panel_knows(cluster, node, agents):
+    agent = agents(node)
+    until(lambda: holder(cluster, node), 5)
+    assert agent.stop() == 0
+    reason = f"SELECT close_reason FROM tunnel_session JOIN servers ON servers.id = server_id WHERE agent_id='{node[0]}'"
+    until(lambda: cluster.sql(reason) == [("agent_stopped",)], 5)
+
+
+def test_a_worker_that_slept_past_its_lease_takes_its_agents_back(cluster, node, agents):
+    agent = agents(node)
+    name = until(lambda: holder(cluster, node), 5)
+    cluster.kill(name, signal.SIGSTOP)
+    try:
+        ended = "from tunnel.sessions import end_lost; print(end_lost())"
+        until(lambda: node[0] in cluster.python(ended), 15, "the lease has run out and the session was ended")
+        assert holder(cluster, node) == ""
+    finally:
+        cluster.kill(name, signal.SIGCONT)
+    until(lambda: holder(cluster, node) == name, 10, cluster.log(name)[-2000:])
+    assert run(cluster, node, "echo", "back").stdout == "back\n"
+    assert agent.log.count("tunnel open") == 1, "the socket itself was never lost"

@@ -1,0 +1,284 @@
+"""The tunnel through real processes: any worker commands any agent, and no fault of one part ends another."""
+
+import signal
+import threading
+import time
+import uuid
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.e2e.basic_agent import BasicAgent
+from tests.e2e.cluster import SERVERS, Cluster, until
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
+def cluster(request, tmp_path_factory):
+    made = Cluster(tmp_path_factory.mktemp(request.param), request.param)
+    try:
+        yield made.start("a", "b")
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def node(cluster):
+    """A server of its own for each test: its agent id and secret."""
+    return new_node(cluster)
+
+
+def new_node(cluster) -> tuple[str, str]:
+    name = f"node-{uuid.uuid4().hex[:8]}"
+    return name, cluster.add(name)
+
+
+def dial(cluster, worker, node, **options) -> BasicAgent:
+    agent = BasicAgent(cluster.url(worker), *node, **options)
+    agent.wait_for("HANDSHAKE_ACK")
+    return agent
+
+
+def state(cluster, agent_id: str) -> str:
+    code = "from servers.models import Server; from tunnel import presence; "
+    code += f"s = Server.objects.get(agent_id={agent_id!r}); print(presence.of([s])[s.pk].state.value)"
+    return cluster.python(code).splitlines()[-1]
+
+
+def test_every_kind_of_caller_reaches_an_agent_wherever_its_socket_is(cluster, node):
+    agent = dial(cluster, "a", node)
+    for worker in ("a", "b"):
+        for kind in ("thread", "loop"):
+            for command in ("GET_STATS", "system.getUsage"):
+                answer = cluster.get(worker, f"/test/{kind}/{node[0]}/{command}")
+                assert answer["data"] == {"cpu": 1.5, "ram": 64}
+                assert answer["pid"] == cluster.processes[worker].pid
+    code = f"from tunnel.dispatch import send_command; print(send_command({node[0]!r}, 'GET_STATS'))"
+    assert cluster.python(code).endswith("{'cpu': 1.5, 'ram': 64}")
+    kinds = {message["type"] for message in agent.seen}
+    assert {"GET_STATS", "EXEC_COMMAND"} <= kinds
+    agent.stop()
+
+
+def test_a_basic_agent_is_answered_and_its_figures_are_shown(cluster, node):
+    agent = dial(cluster, "b", node)
+    agent.ping()
+    assert agent.wait_for("PONG")["serverTime"] == pytest.approx(time.time(), abs=5)
+    cluster.start_background()
+    until(
+        lambda: cluster.sql(
+            f"SELECT last_usage FROM servers WHERE agent_id='{node[0]}' AND last_usage IS NOT NULL"
+        ),
+        15,
+        "the background worker has written the figures",
+    )
+    cluster.kill("background", signal.SIGTERM)
+    agent.stop()
+    until(lambda: state(cluster, node[0]) == "reconnecting", 5)
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+def test_the_newest_of_two_agents_with_one_id_wins_within_a_second(cluster, node, where):
+    first = dial(cluster, "a", node)
+    started = time.monotonic()
+    second = dial(
+        cluster, "a" if where == "same" else "b", node, answer=lambda m: {"id": m["id"], "data": "second"}
+    )
+    assert first.closed() == 4001
+    assert time.monotonic() - started < 1
+    first.stop()
+    for worker in ("a", "b"):
+        assert cluster.get(worker, f"/test/thread/{node[0]}/GET_STATS")["data"] == "second"
+    assert state(cluster, node[0]) == "active"
+    second.stop()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["identity.suspend(s)", "identity.rotate_secret(s)", "setattr(s, 'connection_type', 'http'); s.save()"],
+)
+def test_the_panels_own_changes_cut_a_live_socket_within_a_second(cluster, node, change):
+    agent = dial(cluster, "a", node)
+    code = "import time; from servers import identity; from servers.models import Server; "
+    code += f"s = Server.objects.get(agent_id={node[0]!r}); {change}; print(time.time()); time.sleep(1)"
+    changed = float(cluster.python(code).splitlines()[-1])
+    assert agent.closed() == 4003
+    assert time.time() - changed < 5  # the process above waits a second itself
+    closed = cluster.sql(
+        "SELECT strftime('%s', closed_at) + 0.0 FROM tunnel_session JOIN servers ON servers.id = server_id"
+        f" WHERE agent_id='{node[0]}' AND close_reason='revoked'"
+    )
+    assert closed[0][0] - changed < 1
+    with pytest.raises(InvalidStatus, match="403"):
+        BasicAgent(cluster.url("b"), *node)
+
+
+def test_plain_sql_suspends_within_ten_seconds_and_welcomes_at_once(cluster, node):
+    agent = dial(cluster, "a", node)
+    cluster.sql(f"UPDATE servers SET status='suspended' WHERE agent_id='{node[0]}'")
+    assert agent.closed(10) == 4003
+    with pytest.raises(InvalidStatus, match="403"):
+        BasicAgent(cluster.url("a"), *node)
+    cluster.sql(f"UPDATE servers SET status='active', connection_type='ssh' WHERE agent_id='{node[0]}'")
+    with pytest.raises(InvalidStatus, match="403"):
+        BasicAgent(cluster.url("a"), *node)
+    cluster.sql(f"UPDATE servers SET connection_type='tunnel' WHERE agent_id='{node[0]}'")
+    dial(cluster, "a", node).stop()
+
+
+def test_every_refusal_looks_the_same(cluster, node):
+    seen = set()
+    for agent_id, secret in (
+        (node[0], "wrong"),
+        (node[0], node[1].swapcase()),
+        ("unknown-id", node[1]),
+        ("!", "x"),
+        (node[0], ""),
+        (node[0], "x" * 300),
+    ):
+        started = time.monotonic()
+        with pytest.raises(InvalidStatus) as refused:
+            BasicAgent(cluster.url("a"), agent_id, secret)
+        response = refused.value.response
+        headers = tuple(name for name, _ in response.headers.raw_items() if name.lower() != "date")
+        seen.add((response.status_code, bytes(response.body or b""), headers))
+        assert 0.3 <= time.monotonic() - started < 0.8
+    assert len(seen) == 1
+    assert seen.pop()[0] == 403
+
+
+def test_an_agent_that_is_nowhere_is_said_to_be_so(cluster, node):
+    assert cluster.get("a", f"/test/thread/{node[0]}/GET_STATS") == {
+        "code": "not_connected",
+        "ran": "no",
+        "pid": cluster.processes["a"].pid,
+    }
+
+
+def test_a_killed_worker_ends_its_calls_and_nobody_elses_tunnel(cluster, node):
+    other = new_node(cluster)
+    bystander = dial(cluster, "b", other)
+    agent = dial(cluster, "a", node, answer=lambda message: None)
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(cluster.get("b", f"/test/thread/{node[0]}/GET_STATS"))
+    )
+    asking.start()
+    agent.wait_for("GET_STATS")
+    killed = time.monotonic()
+    cluster.kill("a")
+    asking.join(12)
+    assert answers[0]["ran"] == "unknown"
+    assert agent.closed() is not None
+    until(lambda: state(cluster, node[0]) != "active", 15)
+    assert time.monotonic() - killed < 15
+    cluster.start_worker("a")
+    assert cluster.get("b", f"/test/thread/{other[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
+    moved = dial(cluster, "b", node)
+    assert cluster.get("b", f"/test/loop/{node[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
+    until(lambda: cluster._answers(cluster.ports["a"]), 30)
+    bystander.stop()
+    moved.stop()
+
+
+def test_a_stopping_worker_says_goodbye_and_lets_commands_finish(cluster, node):
+    release = threading.Event()
+
+    def answer(message):
+        release.wait(5)
+        return {"id": message["id"], "data": "finished"}
+
+    agent = dial(cluster, "a", node, answer=answer)
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(cluster.get("b", f"/test/thread/{node[0]}/GET_STATS"))
+    )
+    asking.start()
+    agent.wait_for("GET_STATS")
+    stopping = threading.Thread(target=cluster.kill, args=("a", signal.SIGTERM))
+    stopping.start()
+    until(lambda: "say goodbye" in cluster.log("a"), 5)
+    release.set()
+    assert agent.wait_for("GOODBYE")["retryAfter"] >= 0
+    asking.join(10)
+    assert answers[0]["data"] == "finished"
+    assert agent.closed() == 4012
+    stopping.join(15)
+    assert cluster.processes["a"].returncode in (0, -signal.SIGTERM)
+    cluster.start_worker("a")
+    until(lambda: cluster._answers(cluster.ports["a"]), 30)
+
+
+def test_a_redis_that_dies_and_returns_ends_no_tunnel_and_hangs_no_caller(cluster, node):
+    agent = dial(cluster, "a", node)
+    assert cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")["data"]
+    cluster.kill("redis")
+    for _ in range(3):
+        started = time.monotonic()
+        answer = cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")
+        assert answer["code"] in ("bus_unavailable", "relay_lost")
+        assert time.monotonic() - started < 3
+    assert cluster.get("a", f"/test/thread/{node[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
+    asked = len([m for m in agent.seen if m["type"] == "GET_STATS"])
+    cluster.start_redis()
+    back = time.monotonic()
+    until(lambda: "data" in cluster.get("b", f"/test/thread/{node[0]}/GET_STATS"), 10)
+    assert time.monotonic() - back < 6
+    answered = len([m for m in agent.seen if m["type"] == "GET_STATS"])
+    assert answered == asked + 1, "a command that was reported as failed has run later"
+    agent.stop()
+
+
+def test_a_redis_that_hangs_hangs_no_caller(cluster, node):
+    agent = dial(cluster, "a", node)
+    assert cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")["data"]
+    asked = len(agent.seen)
+    cluster.kill("redis", signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        assert cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")["code"] in (
+            "bus_unavailable",
+            "relay_lost",
+        )
+        assert time.monotonic() - started < 3
+    finally:
+        cluster.kill("redis", signal.SIGCONT)
+    until(lambda: "data" in cluster.get("b", f"/test/thread/{node[0]}/GET_STATS"), 10)
+    assert len([m for m in agent.seen[asked:] if m["type"] == "GET_STATS"]) == 1
+    agent.stop()
+
+
+def test_a_lost_database_ends_no_tunnel_and_answers_no_handshake_with_403(cluster, node):
+    agent = dial(cluster, "a", node)
+    database, aside = cluster.folder / "db.sqlite3", cluster.folder / "aside.sqlite3"
+    database.rename(aside)
+    try:
+        with pytest.raises(InvalidStatus) as failed:
+            BasicAgent(cluster.url("a"), *node)
+        assert failed.value.response.status_code in (500, 503)
+        assert cluster.get("a", f"/test/thread/{node[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
+        until(lambda: "the database is away" in cluster.log("a"), 10)
+    finally:
+        aside.rename(database)
+    newer = dial(cluster, "b", node)
+    assert agent.closed() == 4001
+    newer.stop()
+
+
+def test_many_threads_of_a_plain_process_and_its_forks_are_answered(cluster, node):
+    agent = dial(cluster, "a", node)
+    code = f"""
+import os
+from concurrent.futures import ThreadPoolExecutor
+from tunnel.dispatch import send_command
+ask = lambda _: send_command({node[0]!r}, "GET_STATS")["cpu"]
+with ThreadPoolExecutor(8) as pool:
+    print(sum(pool.map(ask, range(160))))
+child = os.fork()
+if child == 0:
+    os._exit(0 if ask(0) == 1.5 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), ask(0))
+"""
+    assert cluster.python(code).splitlines()[-2:] == ["240.0", "0 1.5"]
+    agent.stop()

@@ -1,0 +1,32 @@
+"""Views that run a command from a thread and from the event loop of a web worker."""
+
+import os
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import include, path
+
+from servers.errors import CommandError
+from tunnel.dispatch import asend_command, send_command
+
+
+def run_in_thread(request: HttpRequest, agent_id: str, command: str) -> JsonResponse:
+    try:
+        data = send_command(agent_id, command, request.GET.dict(), timeout=5)
+    except CommandError as exc:
+        return JsonResponse({"code": exc.code, "ran": exc.ran, "pid": os.getpid()})
+    return JsonResponse({"data": data, "pid": os.getpid()})
+
+
+async def run_on_loop(request: HttpRequest, agent_id: str, command: str) -> JsonResponse:
+    try:
+        data = await asend_command(agent_id, command, request.GET.dict(), timeout=5)
+    except CommandError as exc:
+        return JsonResponse({"code": exc.code, "ran": exc.ran, "pid": os.getpid()})
+    return JsonResponse({"data": data, "pid": os.getpid()})
+
+
+urlpatterns = [
+    path("test/thread/<agent_id>/<command>", run_in_thread),
+    path("test/loop/<agent_id>/<command>", run_on_loop),
+    path("", include("yumna_panel.urls")),
+]

@@ -1,0 +1,78 @@
+"""`make test` says what it could not run, as the last thing, and by its exit code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from yumna_panel.embedded_redis import find_binary
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = """
+import pytest
+
+def test_plain(): pass
+
+@pytest.mark.browser
+def test_page(): pass
+"""
+
+
+@pytest.fixture
+def make_test(tmp_path):
+    """Run the suite's own command over two tests on a machine without browser and without a way to one."""
+    (tmp_path / "test_two.py").write_text(TESTS)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "redis-server").symlink_to(find_binary())
+    for name in ("nft", "ip", "unshare"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    nowhere = {"PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "PLAYWRIGHT_DOWNLOAD_HOST": "http://127.0.0.1:9"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("CHROMIUM", "CI")}
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tests", "-c", str(ROOT / "pyproject.toml"), str(tmp_path), *arguments],
+            cwd=ROOT,
+            env={**inherited, **nowhere, "PATH": str(programs), **more},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_without_a_browser_the_rest_runs_and_the_last_line_says_so(make_test):
+    done = make_test()
+    assert "1 passed, 1 deselected" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("NOT RUN: 1 browser tests: no Chromium here")
+    assert done.returncode == 3
+
+
+def test_in_ci_that_is_a_failure(make_test):
+    assert make_test(CI="true").returncode == 1
+
+
+def test_what_was_not_asked_for_is_not_missed(make_test):
+    done = make_test("-k", "plain")
+    assert done.returncode == 0
+    assert "NOT RUN" not in done.stdout
+
+
+def test_with_a_browser_all_run(make_test):
+    done = make_test(CHROMIUM=sys.executable)
+    assert "2 passed" in done.stdout
+    assert done.returncode == 0
+
+
+def test_a_browser_that_is_none_is_refused(make_test):
+    done = make_test(CHROMIUM="/no/such/browser")
+    assert "CHROMIUM is '/no/such/browser', which is no program" in done.stderr
+    assert done.returncode == 1

