@@ -44,3 +44,6 @@ from yumna_panel.settings import DATABASES  # noqa: E402
 
 # A file, so that several threads and processes see one database; threads of an in-memory one would share a connection.
 DATABASES["default"]["TEST"] = {"NAME": str(Path(os.environ[MARK]) / "test.sqlite3")}
+
+# Static files are looked up when asked for, as under DEBUG; read ahead, each test client would read them all.
+WHITENOISE_AUTOREFRESH = True

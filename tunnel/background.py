@@ -61,7 +61,8 @@ def write_figures(rows: list[list[Any]]) -> int:
     """Write the newest figures of many servers in one statement; return how many were newer than those kept."""
     newest: dict[int, tuple[dict[str, Any], float | None, datetime]] = {}
     for server, usage, rtt, at in rows:
-        newest[int(server)] = (figures.clean(usage), rtt, datetime.fromtimestamp(at, UTC))
+        at = min(at, time.time())  # a clock that is ahead must not keep later figures out
+        newest[int(server)] = (figures.clean(usage), figures.clean_rtt(rtt), datetime.fromtimestamp(at, UTC))
     stale = [
         server
         for server in Server.objects.filter(pk__in=newest).only("pk", "last_usage_at")

@@ -83,6 +83,10 @@ class Bus:
         options.setdefault("send_by", time.time() + SEND_WITHIN)
         return self._outlet(address).put(envelope, **options)
 
+    async def flush(self, address: str) -> None:
+        """Wait until what was put for an address was handed to the channel layer."""
+        await self._outlet(address).flush()
+
     def silent_for(self, sender: str, since: float) -> float:
         """Seconds since a letter of `sender` arrived, or since `since` on the monotonic clock if that is later."""
         return time.monotonic() - max(self._incoming.heard(sender, self.inbox), since)

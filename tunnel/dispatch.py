@@ -12,6 +12,7 @@ import os
 import threading
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import Any
 
 from agent_client.protocol import Code, InvalidState
@@ -24,6 +25,9 @@ log = logging.getLogger("tunnel.dispatch")
 
 DEFAULT_TIMEOUT = 10.0  # seconds; a browser gives up at about 15
 MAX_TIMEOUT = 3600.0  # seconds; what takes longer is a stream or a job of the node's own
+ANNOUNCE_WITHIN = (
+    1.0  # seconds a change of a server waits for the workers to be told; they look by themselves too
+)
 THREAD_GRACE = 3.0  # seconds a thread waits beyond the deadline for the loop to say how it ended
 
 
@@ -68,14 +72,9 @@ def parse(command: str, payload: dict[str, Any] | None, timeout: float) -> Reque
 
 def run(agent_id: str, request: Request) -> Any:
     """Run a request from a thread without an event loop, and return its data or raise as `send_command` does."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+    if _on_a_loop():
         raise InvalidState("send_command would block this event loop, await asend_command instead")
-    loop = _loop()
-    future = asyncio.run_coroutine_threadsafe(_ask(agent_id, request), loop)
+    future = asyncio.run_coroutine_threadsafe(_ask(agent_id, request), _loop())
     try:
         return future.result(request.patience + THREAD_GRACE).result()
     except (FutureTimeout, FutureCancelled):
@@ -97,18 +96,31 @@ def announce_identity(server: int, agent_id: str) -> None:
     here = worker.running()
     if here is not None:
         here.loop.call_soon_threadsafe(here.identity_changed)
-    loop = _loop()
-    asyncio.run_coroutine_threadsafe(_announce(server, agent_id), loop)
+    future = asyncio.run_coroutine_threadsafe(_announce(server, agent_id), _loop())
+    if _on_a_loop():
+        return
+    with suppress(FutureTimeout):  # the process may end right after this, with what it had to say
+        future.result(ANNOUNCE_WITHIN)
 
 
 async def _announce(server: int, agent_id: str) -> None:
     switchboard = await _switchboard()
     switchboard.announce("identity", server=server, agent=agent_id)
+    await switchboard.announced()
 
 
 async def _ask(agent_id: str, request: Request) -> Outcome:
     switchboard = await _switchboard()
     return await switchboard.ask(agent_id, request)
+
+
+def _on_a_loop() -> bool:
+    """Tell whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _loop() -> asyncio.AbstractEventLoop:

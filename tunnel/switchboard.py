@@ -103,6 +103,11 @@ class Switchboard:
             if self.bus.joined:
                 self.bus.put(GROUP, {"kind": "news", "news": news, **members})
 
+    async def announced(self) -> None:
+        """Wait until what was announced so far was handed to the channel layer."""
+        if self.bus.joined:
+            await self.bus.flush(GROUP)
+
     def cut(self, inbox: str, session: str, code: int) -> None:
         """Have the worker behind `inbox` close a session; when it does not hear this, it looks by itself."""
         with suppress(OutletFull):

@@ -5,6 +5,7 @@ It starts at first use on the server's event loop, and stops when the server is 
 
 import asyncio
 import logging
+import os
 import random
 import time
 import uuid
@@ -57,8 +58,15 @@ def running() -> "Worker | None":
     return _current if _current is not None and not _current.loop.is_closed() else None
 
 
+def _forget() -> None:
+    """Have no worker: a forked child holds neither its sockets nor its loop."""
+    global _current, _starting
+    _current = _starting = None
+
+
 _current: "Worker | None" = None
 _starting: "asyncio.Task[None] | None" = None
+os.register_at_fork(after_in_child=_forget)
 
 
 class Worker:
@@ -75,6 +83,7 @@ class Worker:
         self._inbox = f"joining-{self.id}"
         self._registered = False
         self._renewals = 0
+        self._nudging: asyncio.Task[None] | None = None
         self.stopping = False
 
     # -- life ------------------------------------------------------------------------------------
@@ -229,7 +238,7 @@ class Worker:
             hub.figures(server, row["usage"], row["rtt"], row["at"])
         rows = [[server, row["usage"], row["rtt"], row["at"]] for server, row in fresh.items()]
         self.switchboard.announce("figures", rows=rows)
-        await self._nudge({"type": "figures.write", "rows": rows})
+        self._nudge({"type": "figures.write", "rows": rows})
 
     def _on_news(self, envelope: Envelope) -> None:
         if envelope["news"] == "state":
@@ -240,8 +249,15 @@ class Worker:
         elif envelope["news"] == "identity":
             self._spawn(self._recheck(), self.id)
 
-    async def _nudge(self, message: dict[str, Any]) -> None:
-        """Send a job to the background worker. The database is the truth, so a lost one is harmless."""
+    def _nudge(self, message: dict[str, Any]) -> None:
+        """Send a job to the background worker, unless the last one is still on its way.
+
+        The database is the truth, so a lost one is harmless; waiting for Redis here would cost the lease.
+        """
+        if self._nudging is None or self._nudging.done():
+            self._nudging = asyncio.create_task(self._send_job(message), name="tunnel nudge")
+
+    async def _send_job(self, message: dict[str, Any]) -> None:
         try:
             await get_channel_layer(JOBS).send(BACKGROUND, message)
         except Exception as exc:  # noqa: BLE001 - each layer has its own errors
@@ -275,7 +291,7 @@ class Worker:
                 self._by_session[session].close(CloseCode.REPLACED, "taken over while the lease was lost")
         self._renewals += 1
         if self._renewals % TICKS_A_NUDGE == 0:
-            await self._nudge({"type": "tick"})
+            self._nudge({"type": "tick"})
 
     async def _tick(self) -> None:
         now = time.monotonic()

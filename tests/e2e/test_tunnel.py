@@ -101,12 +101,11 @@ def test_the_newest_of_two_agents_with_one_id_wins_within_a_second(cluster, node
 def test_the_panels_own_changes_cut_a_live_socket_within_a_second(cluster, node, change):
     agent = dial(cluster, "a", node)
     code = "import time; from servers import identity; from servers.models import Server; "
-    code += f"s = Server.objects.get(agent_id={node[0]!r}); {change}; print(time.time()); time.sleep(1)"
+    code += f"s = Server.objects.get(agent_id={node[0]!r}); print(time.time()); {change}"
     changed = float(cluster.python(code).splitlines()[-1])
     assert agent.closed() == 4003
-    assert time.time() - changed < 5  # the process above waits a second itself
     closed = cluster.sql(
-        "SELECT strftime('%s', closed_at) + 0.0 FROM tunnel_session JOIN servers ON servers.id = server_id"
+        "SELECT (julianday(closed_at) - 2440587.5) * 86400.0 FROM tunnel_session JOIN servers ON servers.id = server_id"
         f" WHERE agent_id='{node[0]}' AND close_reason='revoked'"
     )
     assert closed[0][0] - changed < 1
@@ -214,6 +213,7 @@ def test_a_redis_that_dies_and_returns_ends_no_tunnel_and_hangs_no_caller(cluste
     agent = dial(cluster, "a", node)
     assert cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")["data"]
     cluster.kill("redis")
+    killed = time.monotonic()
     for _ in range(3):
         started = time.monotonic()
         answer = cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")
@@ -221,6 +221,8 @@ def test_a_redis_that_dies_and_returns_ends_no_tunnel_and_hangs_no_caller(cluste
         assert time.monotonic() - started < 3
     assert cluster.get("a", f"/test/thread/{node[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
     asked = len([m for m in agent.seen if m["type"] == "GET_STATS"])
+    time.sleep(max(0.0, killed + 11 - time.monotonic()))  # longer than a lease, which Redis must not cost
+    assert state(cluster, node[0]) == "active"
     cluster.start_redis()
     back = time.monotonic()
     until(lambda: "data" in cluster.get("b", f"/test/thread/{node[0]}/GET_STATS"), 10)
