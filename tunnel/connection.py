@@ -28,6 +28,7 @@ from tunnel.models import CloseReason
 from tunnel.outcomes import OnOutcome, Outcome
 
 MAX_QUEUED = 4 * 1024 * 1024  # characters that may wait for an agent that reads slowly
+FIRST_OWN_CODE = 3000  # RFC 6455 §7.4.2: from here on codes belong to libraries and applications
 CLOSE_WAIT = 1.0  # seconds for what is queued before the close frame, and for the frame itself
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -127,8 +128,9 @@ class AgentConnection:
         """End the session from our side, with what is queued and then a close frame."""
         if self._over:
             return
-        frame = CloseCode.GOING_AWAY if code == CloseCode.ABNORMAL else code
-        self._closer = asyncio.create_task(self._close(frame), name=f"closer {self.welcome.agent_id}")
+        self._closer = asyncio.create_task(
+            self._close(_sendable(code)), name=f"closer {self.welcome.agent_id}"
+        )
         self._end(REASONS.get(code, CloseReason.INTERNAL), detail, drain=True)
 
     def lost(self, code: int) -> None:
@@ -222,3 +224,10 @@ class AgentConnection:
                 await closing()
         except Exception as exc:  # noqa: BLE001 - the same; the session is over either way
             self._log.debug("close failed: %r", exc)
+
+
+def _sendable(code: int) -> int:
+    """The code of the close frame: an application under Daphne may send 1000 and those from 3000 on only."""
+    if code == CloseCode.TOO_BIG:
+        return CloseCode.RUBBISH
+    return code if code >= FIRST_OWN_CODE else CloseCode.NORMAL

@@ -1,12 +1,13 @@
 """The tunnel through real processes: any worker commands any agent, and no fault of one part ends another."""
 
+import contextlib
 import signal
 import threading
 import time
 import uuid
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.e2e.basic_agent import BasicAgent
 from tests.e2e.cluster import SERVERS, Cluster, until
@@ -153,6 +154,28 @@ def test_an_agent_that_is_nowhere_is_said_to_be_so(cluster, node):
         "ran": "no",
         "pid": cluster.processes["a"].pid,
     }
+
+
+@pytest.mark.parametrize("size", [300 * 1024, 2 * 1024 * 1024])
+def test_an_oversized_message_ends_its_session_and_nothing_else(cluster, node, size):
+    bystander = dial(cluster, "a", other := new_node(cluster))
+    agent = dial(cluster, "a", node)
+    with contextlib.suppress(ConnectionClosed):
+        agent.socket.send("x" * size)
+    assert agent.closed() in (4008, 1009, 1006)
+    assert cluster.get("a", f"/test/thread/{other[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
+    bystander.stop()
+
+
+def test_a_flood_is_closed_within_seconds_and_disturbs_nobody(cluster, node):
+    bystander = dial(cluster, "a", other := new_node(cluster))
+    agent = dial(cluster, "a", node)
+    with contextlib.suppress(ConnectionClosed):
+        for _ in range(20_000):
+            agent.socket.send('{"type":"EVENT","name":"x"}')
+    assert agent.closed() == 4008
+    assert cluster.get("a", f"/test/thread/{other[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
+    bystander.stop()
 
 
 def test_a_killed_worker_ends_its_calls_and_nobody_elses_tunnel(cluster, node):

@@ -103,7 +103,7 @@ async def test_a_silent_agent_is_closed_and_a_late_command_lapses(node, sockets)
     assert [one.code for one in outcomes] == [Code.NO_REPLY]
     node.connection.tick(time.monotonic() + 19)
     assert sockets.endings[0][0] is CloseReason.SILENT
-    await until(lambda: node.closed_with == CloseCode.GOING_AWAY)
+    await until(lambda: node.closed_with == CloseCode.NORMAL)
 
 
 async def test_an_event_of_a_node_is_logged_without_its_control_characters(node, caplog):
