@@ -24,7 +24,7 @@ MAX_RECEIVED: Final = 20  # messages the page has no reason to send; who sends m
 Message = dict[str, Any]
 
 
-class EventsConsumer(AsyncConsumer):
+class EventsConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     """One live page. It takes no channel of the channel layer, so that no trouble there ends it."""
 
     channel_layer_alias = None

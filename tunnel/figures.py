@@ -51,7 +51,7 @@ def percent_of(usage: Usage, percent: str, used: str, total: str) -> float | Non
     if percent in usage:
         return float(usage[percent])
     if usage.get(total) and used in usage:
-        return min(100.0, round(100.0 * usage[used] / usage[total], 1))
+        return min(100.0, round(100.0 * float(usage[used]) / float(usage[total]), 1))
     return None
 
 

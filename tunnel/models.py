@@ -88,3 +88,13 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Node(Server):
+    """A server as the admin's index lists it: the entry that leads to the Node Orchestration page."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("node")
+        verbose_name_plural = _("Node Orchestration")

@@ -52,7 +52,7 @@ def _request(scope: Scope) -> HttpRequest:
     server = scope.get("server") or ("unknown", 0)
     request = HttpRequest()
     request.META = {"SERVER_NAME": str(server[0]), "SERVER_PORT": str(server[1] or 0)}
-    trusted = settings.SECURE_PROXY_SSL_HEADER
+    trusted: tuple[str, str] | None = getattr(settings, "SECURE_PROXY_SSL_HEADER", None)
     names = {*_HEADERS, trusted[0].removeprefix("HTTP_").replace("_", "-").lower()} if trusted else _HEADERS
     for name in names:
         values = _header(scope, name)

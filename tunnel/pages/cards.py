@@ -5,7 +5,7 @@ Times are unix seconds, the words belong to the page (`tunnel.pages.words`).
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, cast
 
 from servers.models import Server
 from servers.text import visible
@@ -107,19 +107,20 @@ def counts(cards: Iterable[Card]) -> tuple[int, int]:
 def _card(server: Server, there: Presence) -> Card:
     facts = server.host_facts if isinstance(server.host_facts, dict) else {}
     told = of_figures(server.last_usage, server.rtt_seconds, _seconds(server.last_usage_at))
-    return Card(
-        id=server.pk,
-        name=visible(server.name),
-        agent_id=visible(server.agent_id),
-        state=there.state.value,
-        since=_seconds(there.since),
-        reason=there.close_reason,
-        detail=visible(there.close_detail),
-        os=visible(facts.get("platform") or "")[:MAX_OS],
-        tags=[visible(tag.name) for tag in server.tags.all()[:MAX_TAGS]],
-        version=visible(server.agent_version),
+    card = {
+        "id": server.pk,
+        "name": visible(server.name),
+        "agent_id": visible(server.agent_id),
+        "state": there.state.value,
+        "since": _seconds(there.since),
+        "reason": there.close_reason,
+        "detail": visible(there.close_detail),
+        "os": visible(facts.get("platform") or "")[:MAX_OS],
+        "tags": [visible(tag.name) for tag in server.tags.all()[:MAX_TAGS]],
+        "version": visible(server.agent_version),
         **told,
-    )
+    }
+    return cast("Card", card)
 
 
 def _seconds(at: datetime | None) -> float | None:

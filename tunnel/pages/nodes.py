@@ -41,7 +41,7 @@ class Bar:
 def nodes(request: HttpRequest) -> HttpResponse:
     """Show the page: complete without the script, which then keeps it true."""
     site = admin.site
-    request.current_app = site.name  # type: ignore[attr-defined]
+    request.current_app = site.name
     shown = cards.in_order(cards.read(access.visible(request.user)).values())
     active, total = cards.counts(shown)
     now = time.time()
