@@ -9,7 +9,7 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
-from tunnel import origins, viewers
+from tunnel import origins, viewers, worker
 from tunnel.live import TooManySubscribers, hub
 from tunnel.pages import messages
 from tunnel.subscriptions import NO_LONGER_WELCOME, TRY_AGAIN, Subscription
@@ -57,6 +57,7 @@ class EventsConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no typ
             await _refuse(self.send)
             raise StopConsumer
         await self.send({"type": "websocket.accept"})
+        await worker.current()  # what happens at other workers is heard by a worker only
         try:
             self._subscription = hub.subscribe(viewer)
         except TooManySubscribers:

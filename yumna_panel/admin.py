@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 class PanelAdminSite(admin.AdminSite):
     """Leads from the login to the dashboard, unless the login was on the way to another page."""
 
-    site_header = _("Yumna Tunnel")
-    site_title = _("Yumna Tunnel")
+    site_header = "Yumna Tunnel"
+    site_title = "Yumna Tunnel"
     index_title = _("Administration")
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -62,11 +62,7 @@ def of_script() -> dict[str, Any]:
         "paused": gettext("Live updates paused: reconnecting…"),
         "behind": gettext("Live updates paused: the panel’s database does not answer"),
         "ended": gettext("Your login has ended: reload this page to log in again"),
-        "updated": gettext("as of {time}"),
-        "figures": gettext("figures of {time}"),
         "nothing": gettext("No node matches “{text}”."),
-        "never": gettext("never"),
-        "unknown": gettext("unknown"),
         "rtt": gettext("{number} ms"),
         "uptime": {
             "days": gettext("up {days}d {hours}h"),
