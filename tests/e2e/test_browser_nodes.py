@@ -184,19 +184,17 @@ def test_it_takes_the_picture_of_the_readme(browser, tmp_path):
             agent.send(hello)
             agent.send({"type": "PING", "timestamp": 1, "rtt": 0.02 + len(agents) * 0.03})
             agent.send({"type": "HEARTBEAT", "data": usage})
-            agents.append(agent)
+            agents.append((agent, usage))
         made.add("agent-home-server")
         with opened(browser, made, viewport={"width": 1280, "height": 640}) as page:
             expect(part(page, "count")).to_have_text("3 of 4 tunnels active")
-            agents[2].stop()
-            for agent in agents[:2]:
-                agent.send(
-                    {"type": "HEARTBEAT", "data": {"cpu": 35, "ramPercent": 59, "disk": 93, "uptime": 7_200}}
-                )
+            agents[2][0].stop()
+            for agent, usage in agents[:2]:
+                agent.send({"type": "HEARTBEAT", "data": usage})
             expect(part(page, "count")).to_have_text("2 of 4 tunnels active")
             expect(card(page, "edge-jakarta").locator("[data-bar=cpu] .yt-percent")).to_have_text("35%")
             page.screenshot(path=PICTURE if os.environ.get("SHOTS") else tmp_path / "nodes.png")
-        for agent in agents[:2]:
+        for agent, _ in agents[:2]:
             agent.stop()
     finally:
         made.stop()
