@@ -14,6 +14,7 @@ class Master:
         self.address = address
         self.backoff = Backoff(jitter)
         self.not_before = float("-inf")
+        self.failures = 0  # dials in a row that led to no session
 
 
 class Masters:
@@ -23,11 +24,12 @@ class Masters:
         self._masters = [Master(address, jitter) for address in addresses]
 
     def choose(self, now: float) -> Master:
-        """Return the master to dial next: the first of the list that may be dialled, else the soonest."""
-        return min(self._masters, key=lambda master: max(now, master.not_before))
+        """Return the master to dial next: of those that may be dialled the one that failed least, else the soonest."""
+        return min(self._masters, key=lambda master: (max(now, master.not_before), master.failures))
 
     def good(self, master: Master) -> None:
         """Note that a session with `master` is open: it comes first from now on."""
+        master.failures = 0
         self._masters.remove(master)
         self._masters.insert(0, master)
 
@@ -35,6 +37,8 @@ class Masters:
         self, master: Master, ending: Ending, now: float, *, lived: float = 0.0, retry_after: float = 0.0
     ) -> float:
         """Note how it ended with `master`; returns the seconds until the next dial of any."""
+        if ending in (Ending.UNREACHABLE, Ending.REFUSED):
+            master.failures += 1
         wait = master.backoff.wait(ending, lived=lived, retry_after=retry_after)
         for one in self._masters if everywhere(ending) else [master]:
             one.not_before = max(one.not_before, now + wait)

@@ -1,6 +1,7 @@
 """A master that shakes hands and then sends whatever bytes a test wants, right or wrong."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import socket
@@ -62,10 +63,8 @@ class RawMaster:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._open:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         self._thread.join(10)
         for connection in self._open:
             connection.close()

@@ -76,6 +76,7 @@ class Visit:
         """Read until the socket closes; PING is answered as a master must."""
         try:
             for text in self.socket:
+                self.master.reading.wait(PATIENCE)
                 message = json.loads(text)
                 if message.get("type") == "PING" and self.master.answers_pings:
                     self.send(
@@ -99,6 +100,8 @@ class Master:
         self, *, tls: "ssl.SSLContext | None" = None, greets: bool = True, **greeting: object
     ) -> None:
         self.answers_pings = True
+        self.reading = threading.Event()  # cleared: nothing more is taken from any socket
+        self.reading.set()
         self.clock = time.time
         self.refusal: tuple[int, dict[str, str]] | None = None
         self.tries = threading.Semaphore(0)

@@ -59,7 +59,8 @@ def test_the_admin_index_is_still_reached_after_the_login(demo):
     browser.log_in("/admin/", "admin", demo.password)
     index = browser.get("/admin/")
     assert index.url == f"{demo.url}/admin/"
-    assert "/admin/tunnel/nodes/" in index.read().decode()
+    assert "/admin/tunnel/node/" in index.read().decode()
+    assert browser.get("/admin/tunnel/node/").url == f"{demo.url}/admin/tunnel/nodes/"
 
 
 def test_a_login_on_the_way_to_a_page_leads_to_that_page(demo):
