@@ -1,0 +1,56 @@
+"""When the agent dials again."""
+
+import pytest
+
+from agent_client.backoff import LONGEST_GOODBYE, SETTLED_AFTER, Backoff, Ending
+
+
+def highest(low: float, high: float) -> float:
+    return high
+
+
+def lowest(low: float, high: float) -> float:
+    return low
+
+
+def test_the_first_retry_comes_within_a_second_and_the_last_within_a_minute():
+    backoff = Backoff(highest)
+    waits = [backoff.wait(Ending.UNREACHABLE) for _ in range(12)]
+    assert waits[0] == 1.0
+    assert waits[:4] == [1.0, 2.0, 4.0, 8.0]
+    assert set(waits[6:]) == {60.0}
+
+
+def test_jitter_is_full():
+    backoff = Backoff(lowest)
+    assert [backoff.wait(Ending.LOST) for _ in range(5)] == [0.0] * 5
+    drawn = {round(Backoff().wait(Ending.LOST), 6) for _ in range(50)}
+    assert len(drawn) > 40
+    assert all(0 <= wait <= 1 for wait in drawn)
+
+
+def test_only_a_session_that_lived_a_while_starts_the_count_again():
+    backoff = Backoff(highest)
+    for _ in range(5):
+        backoff.wait(Ending.LOST, lived=SETTLED_AFTER - 1)
+    assert backoff.wait(Ending.LOST, lived=1.0) == 32.0
+    assert backoff.wait(Ending.LOST, lived=SETTLED_AFTER) == 1.0
+
+
+@pytest.mark.parametrize("ending", [Ending.REFUSED, Ending.REVOKED])
+def test_a_refusal_slows_down_to_minutes(ending):
+    backoff = Backoff(highest)
+    waits = [backoff.wait(ending) for _ in range(8)]
+    assert 60 <= waits[0] <= 75
+    assert waits[-1] == 900
+
+
+def test_who_was_replaced_waits_half_a_minute_to_a_minute():
+    assert Backoff(lowest).wait(Ending.REPLACED) == 30.0
+    assert Backoff(highest).wait(Ending.REPLACED) == 60.0
+
+
+def test_goodbye_says_when_and_is_bounded():
+    assert 7 <= Backoff().wait(Ending.SENT_AWAY, retry_after=7.0) <= 10.5
+    assert Backoff(lowest).wait(Ending.SENT_AWAY, retry_after=1e9) == LONGEST_GOODBYE
+    assert Backoff(lowest).wait(Ending.SENT_AWAY, retry_after=-5.0) == 0.0
