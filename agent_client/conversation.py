@@ -31,9 +31,7 @@ from agent_client.steady import steady
 from agent_client.wakeup import WakeUp
 from agent_client.wire import Wire, WireLost
 
-FILL = (
-    64 * 1024
-)  # bytes; replies wait in their threads while more is unsent, so that a PING is never far behind
+FILL = 64 * 1024  # bytes unsent: replies wait in their threads, so that a PING is never far behind
 PAUSE = 512 * 1024  # bytes unsent: nothing more is read, a master that does not listen gets no answers
 RESUME = 128 * 1024  # bytes unsent: reading goes on
 ACK_TIMEOUT = HELLO_TIMEOUT  # seconds for HANDSHAKE_ACK

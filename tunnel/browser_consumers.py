@@ -16,9 +16,8 @@ from tunnel.subscriptions import NO_LONGER_WELCOME, TRY_AGAIN, Subscription
 
 log = logging.getLogger("tunnel.live")
 
-BEAT: Final = (
-    5.0  # seconds; the page gives a socket up that is silent for longer than two, so it is true within 15
-)
+# Seconds; the page gives a socket up that is silent for longer than two, so it is true within 15.
+BEAT: Final = 5.0
 MAX_RECEIVED: Final = 20  # messages the page has no reason to send; who sends more is cut off
 
 Message = dict[str, Any]

@@ -25,9 +25,8 @@ log = logging.getLogger("tunnel.dispatch")
 
 DEFAULT_TIMEOUT = 10.0  # seconds; a browser gives up at about 15
 MAX_TIMEOUT = 3600.0  # seconds; what takes longer is a stream or a job of the node's own
-ANNOUNCE_WITHIN = (
-    1.0  # seconds a change of a server waits for the workers to be told; they look by themselves too
-)
+# Seconds a change of a server waits for the workers to be told; they look by themselves too.
+ANNOUNCE_WITHIN = 1.0
 THREAD_GRACE = 3.0  # seconds a thread waits beyond the deadline for the loop to say how it ended
 
 

@@ -10,9 +10,8 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 DEFAULT, JOBS = "default", "jobs"
-PROBE_DEADLINE = (
-    3.0  # seconds; Redis answers in milliseconds, and the layer's own retries go on for many seconds
-)
+# Seconds; Redis answers in milliseconds, and the layer's own retries go on for many seconds.
+PROBE_DEADLINE = 3.0
 
 
 class Kind(Enum):

@@ -26,9 +26,8 @@ from tunnel.viewers import Viewer
 
 log = logging.getLogger("tunnel.live")
 
-REREAD: Final = (
-    3.0  # seconds between two readings of all states; with a lease of 10 s a page is true within 15
-)
+# Seconds between two readings of all states; with a lease of 10 s a page is true within 15.
+REREAD: Final = 3.0
 REREAD_GAP: Final = 0.5  # seconds between two readings at least, however many browsers come at once
 DEBOUNCE: Final = 0.2  # seconds over which changed servers are gathered into one reading
 FIGURES_GAP: Final = 1.0  # seconds between two pushes of figures

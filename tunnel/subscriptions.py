@@ -8,9 +8,8 @@ from tunnel.viewers import Viewer
 MAX_QUEUED: Final = 32  # steps that wait for one browser; a push of figures a second makes half a minute
 
 NORMAL: Final = 1000
-NO_LONGER_WELCOME: Final = (
-    4003  # dialling again is of no use; under Daphne an application has no code below 3000
-)
+# Dialling again is of no use; under Daphne an application has no code below 3000.
+NO_LONGER_WELCOME: Final = 4003
 TRY_AGAIN: Final = 4013  # like 1013, try again later
 
 

@@ -7,9 +7,8 @@ from redis.backoff import ExponentialBackoff
 
 # Seconds. channels_redis blocks 5 s in a read and redis-py would give up after 5 s: idle consumers died of it.
 SOCKET_TIMEOUT = 15.0
-MAX_CONNECTIONS = (
-    1000  # a pool at its limit raises, and the default of 100 is reached by 100 commands at once
-)
+# A pool at its limit raises, and the default of 100 is reached by 100 commands at once.
+MAX_CONNECTIONS = 1000
 RETRIES = 20  # with pauses of up to a second: a Redis that restarts is waited for, a lost one is reported
 RETRY_PAUSE, RETRY_PAUSE_LIMIT = 0.05, 1.0  # seconds, doubling
 

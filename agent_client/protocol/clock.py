@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 SAMPLE_SPAN = 300.0  # seconds; long enough to meet a quiet moment of the line, short against clock drift
-STEP_SLACK = (
-    2.0  # seconds two samples may differ beyond their round trips; a minimal master sends whole seconds
-)
+# Seconds two samples may differ beyond their round trips; a minimal master sends whole seconds.
+STEP_SLACK = 2.0
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from agent_client.protocol.codes import Code
 from agent_client.protocol.text import JsonObject
 from agent_client.settings import NAMES
 
-LARGEST_SHOWN = (
-    120 * 1024
-)  # bytes of JSON for each output: control characters take six, a reply holds 256 KiB
+# Bytes of JSON for each output: control characters take six, a reply holds 256 KiB.
+LARGEST_SHOWN = 120 * 1024
 SHELL = "/bin/sh"
 
 # What systemd gives to a service and not to what the service starts; the last one leads to the secret.

@@ -163,6 +163,8 @@ def test_the_worst_output_still_fits_a_message(sign):
     assert len(json.dumps(done)) < MAX_TEXT - 1024
 
 
+# SIGCANCEL and SIGSETXID, numbers 32 and 33: the C library lets no program set them, whoever started it.
+LIBC_OWN = 1 << 31 | 1 << 32
 IGNORING = """
 import signal
 for name in ("SIGINT", "SIGQUIT", "SIGTSTP", "SIGHUP"):
@@ -185,4 +187,5 @@ def test_signals_that_the_agent_was_started_to_ignore_are_not_ignored_by_program
         timeout=20,
     )
     assert done.stdout.startswith("SigIgn:"), done.stderr
-    assert int(done.stdout.split()[1], 16) == 0
+    ignored = int(done.stdout.split()[1], 16)
+    assert ignored & ~LIBC_OWN == 0

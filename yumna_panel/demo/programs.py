@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-RETRIES = (
-    1000  # a program that cannot start is tried again for as long as anybody would wait, ever more slowly
-)
+# A program that cannot start is tried again for as long as anybody would wait, ever more slowly.
+RETRIES = 1000
 WEB_WORKERS = 2
 STOP_TIMEOUT = 12  # seconds: a worker drains its tunnels for 5, then its server closes
 
