@@ -1,24 +1,22 @@
-"""Who may do what on which server: the one place that decides."""
+"""Who may do what on which server: the one place that decides.
 
-from typing import Final
+A right comes from one of three places: being a superuser; a permission of Django on the model, which counts for all
+servers; a `Grant` on a group of servers. Being staff allows nothing.
+"""
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from servers.models import Server
+from servers.models import Grant, Server, ServerGroup
+from servers.rights import PERMISSIONS
 
-PERMISSIONS: Final = (
-    "view",
-    "change",
-    "run_command",
-    "open_shell",
-    "read_files",
-    "write_files",
-    "forward_port",
-    "view_recording",
-    "rotate_secret",
-)
 _OF_MODEL: Final = {"view": "view_server", "change": "change_server"}  # Django's own names for these two
+_CACHE: Final = "_servers_grants"
 
 
 class Console:
@@ -30,35 +28,136 @@ class Console:
 
 CONSOLE: Final = Console()
 
-Actor = AbstractBaseUser | AnonymousUser | Console
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A user as a token lets them act: never more than the user may, and only so much.
+
+    `permissions` are words of PERMISSIONS, `groups` primary keys of server groups, None for no limit.
+    """
+
+    user: AbstractBaseUser
+    permissions: frozenset[str]
+    groups: frozenset[int] | None = None
+
+    def __str__(self) -> str:
+        return str(self.user)
 
 
-def allowed(actor: Actor, server: Server | None, perm: str) -> bool:  # noqa: ARG001 - groups of servers will ask
-    """Tell whether `actor` may do `perm` on `server`; None asks about servers in general.
+Actor = AbstractBaseUser | AnonymousUser | Console | Narrowed
 
-    Denied is what nothing here allows: being staff allows nothing. Changing includes viewing, as in Django's admin.
-    A user object keeps the permissions it has read; who holds one for long (a socket) loads it again before asking.
+
+def allowed(actor: Actor, server: Server | None, perm: str) -> bool:
+    """Tell whether `actor` may do `perm` on `server`; None asks whether there may be any such server.
+
+    Denied is what nothing here allows. Every right includes viewing, as changing does in Django's admin. A user object
+    keeps the permissions it has read; who holds one for long (a socket) loads it again before asking.
 
     Raises:
         ValueError: `perm` is none of PERMISSIONS.
     """
-    if perm not in PERMISSIONS:
-        raise ValueError(f"no such permission: {perm!r}")
-    if isinstance(actor, Console):
+    _check(perm)
+    if isinstance(actor, Narrowed):
+        return (
+            perm in actor.permissions
+            and (server is None or actor.groups is None or _in_groups(server, actor.groups))
+            and allowed(actor.user, server, perm)
+        )
+    if _everywhere(actor, perm):
         return True
-    if not actor.is_authenticated or not actor.is_active:
-        return False
-    if getattr(actor, "is_superuser", False):
-        return True
-    return _granted(actor, perm) or (perm == "view" and _granted(actor, "change"))
+    groups = _granted_groups(actor, perm)
+    return bool(groups) if server is None else _in_groups(server, groups)
 
 
 def visible(actor: Actor) -> QuerySet[Server]:
     """Return the servers `actor` may see."""
+    return permitting(actor, "view")
+
+
+def permitting(actor: Actor, perm: str) -> QuerySet[Server]:
+    """Return the servers on which `actor` may do `perm`, as `allowed` would say of each.
+
+    Raises:
+        ValueError: `perm` is none of PERMISSIONS.
+    """
+    _check(perm)
     servers = Server._default_manager.all()
-    return servers if allowed(actor, None, "view") else servers.none()
+    if isinstance(actor, Narrowed):
+        if perm not in actor.permissions:
+            return servers.none()
+        own = permitting(actor.user, perm)
+        return own if actor.groups is None else _of_groups(own, actor.groups)
+    if _everywhere(actor, perm):
+        return servers
+    return _of_groups(servers, _granted_groups(actor, perm))
 
 
-def _granted(actor: AbstractBaseUser | AnonymousUser, perm: str) -> bool:
+def may_add(actor: Actor) -> bool:
+    """Tell whether `actor` may add servers: Django's own permission, which counts for all servers."""
+    if isinstance(actor, Narrowed):
+        return "change" in actor.permissions and actor.groups is None and may_add(actor.user)
+    return isinstance(actor, Console) or (_live(actor) and _has_perm(actor, "servers.add_server"))
+
+
+def may_delete(actor: Actor) -> bool:
+    """Tell whether `actor` may delete servers: Django's own permission, which counts for all servers."""
+    if isinstance(actor, Narrowed):
+        return "change" in actor.permissions and actor.groups is None and may_delete(actor.user)
+    return isinstance(actor, Console) or (_live(actor) and _has_perm(actor, "servers.delete_server"))
+
+
+def _check(perm: str) -> None:
+    if perm not in PERMISSIONS:
+        raise ValueError(f"no such permission: {perm!r}")
+
+
+def _live(actor: AbstractBaseUser | AnonymousUser) -> bool:
+    return bool(actor.is_authenticated and actor.is_active)
+
+
+def _everywhere(actor: AbstractBaseUser | AnonymousUser | Console, perm: str) -> bool:
+    """Tell whether the right counts for all servers."""
+    if isinstance(actor, Console):
+        return True
+    if not _live(actor):
+        return False
+    including = PERMISSIONS if perm == "view" else (perm,)
+    return any(_has_perm(actor, f"servers.{_OF_MODEL.get(word, word)}") for word in including)
+
+
+def _has_perm(actor: AbstractBaseUser | AnonymousUser, permission: str) -> bool:
+    if getattr(actor, "is_superuser", False):
+        return True
     has_perm = getattr(actor, "has_perm", None)  # a host panel's user model may come without permissions
-    return has_perm is not None and bool(has_perm(f"servers.{_OF_MODEL.get(perm, perm)}"))
+    return has_perm is not None and bool(has_perm(permission))
+
+
+def _granted_groups(actor: AbstractBaseUser | AnonymousUser | Console, perm: str) -> frozenset[int]:
+    """Return the groups of servers on which grants give this right; read once for each user object."""
+    if not isinstance(actor, get_user_model()) or not _live(actor):
+        return frozenset()
+    if not hasattr(actor, _CACHE):
+        setattr(actor, _CACHE, list(_grants(actor).values_list("server_group", "permissions")))
+    rows: list[tuple[int, list[str]]] = getattr(actor, _CACHE)
+    return frozenset(group for group, words in rows if perm in words or (perm == "view" and words))
+
+
+def _grants(user: AbstractBaseUser) -> QuerySet[Grant]:
+    mine = Q(user=user.pk)
+    if hasattr(user, "groups"):
+        mine |= Q(user_group__in=user.groups.values("pk"))
+    return Grant.objects.filter(mine)
+
+
+def _in_groups(server: Server, groups: Collection[int]) -> bool:
+    return bool(groups) and _membership(groups).filter(server=server.pk).exists()
+
+
+def _of_groups(servers: QuerySet[Server], groups: Collection[int]) -> QuerySet[Server]:
+    if not groups:
+        return servers.none()
+    return servers.filter(Exists(_membership(groups).filter(server=OuterRef("pk"))))
+
+
+def _membership(groups: Collection[int]) -> QuerySet[Any]:
+    return ServerGroup.servers.through._default_manager.filter(servergroup__in=groups)

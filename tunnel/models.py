@@ -1,4 +1,4 @@
-"""What the tunnel keeps in the database: the workers of the master, the sessions of agents, and leases."""
+"""What the tunnel keeps in the database: workers, sessions of agents, what happened on links, figures, leases."""
 
 import uuid
 
@@ -51,6 +51,9 @@ class Session(models.Model):
     basic = models.BooleanField(default=False)
     address = models.GenericIPAddressField(null=True, blank=True)
     secret_version = models.PositiveIntegerField()
+    # What the agent says of the session before this one: why it ended as seen from the node, and how long ago.
+    agent_reason = models.CharField(max_length=200, blank=True, default="", db_default="")
+    agent_away_seconds = models.FloatField(null=True, blank=True)
     opened_at = models.DateTimeField(db_default=Now())
     closed_at = models.DateTimeField(null=True, blank=True)
     close_reason = models.CharField(max_length=20, choices=CloseReason, blank=True)
@@ -73,6 +76,81 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class RefusalReason(models.TextChoices):
+    """Why a handshake that named a known server was refused, in the words an operator reads."""
+
+    WRONG_SECRET = "wrong_secret", _("wrong secret")
+    SUSPENDED = "suspended", _("the server is suspended")
+    NO_TUNNEL = "no_tunnel", _("the connection type is not tunnel")
+    NOT_SECURE = "not_secure", _("the connection is not secure")
+    TOO_MANY = "too_many", _("too many failed attempts from this address")
+    CHANGED = "changed", _("the server was changed at that moment")
+
+
+class Refusal(models.Model):
+    """Handshakes of one kind from one address that named this server and were refused, counted together.
+
+    An agent that dials with a wrong secret dials for ever, so alike refusals share a row (`tunnel.refusals`).
+    """
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="refusals")
+    reason = models.CharField(_("reason"), max_length=20, choices=RefusalReason)
+    address = models.CharField(_("address"), max_length=45)
+    times = models.PositiveIntegerField(_("times"), default=1)
+    first_at = models.DateTimeField(_("first"), db_default=Now())
+    last_at = models.DateTimeField(_("last"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("refused handshake")
+        verbose_name_plural = _("refused handshakes")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["server", "reason", "address"], name="tunnel_one_refusal_of_a_kind"
+            )
+        ]
+        indexes = [models.Index(fields=["server", "-last_at"], name="tunnel_refusal_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.address}"
+
+
+class Sample(models.Model):
+    """The figures of one server at one moment, kept for the charts; what is not known is null."""
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="samples")
+    at = models.DateTimeField()
+    cpu = models.FloatField(null=True)  # percent, like ram and disk
+    ram = models.FloatField(null=True)
+    disk = models.FloatField(null=True)
+    rtt_seconds = models.FloatField(null=True)
+    net_rx = models.FloatField(null=True)  # bytes a second, like net_tx
+    net_tx = models.FloatField(null=True)
+
+    class Meta:
+        verbose_name = _("sample")
+        verbose_name_plural = _("samples")
+        constraints = [models.UniqueConstraint(fields=["server", "at"], name="tunnel_one_sample_a_moment")]
+        indexes = [models.Index(fields=["at"], name="tunnel_sample_age")]
+
+    def __str__(self) -> str:
+        return f"{self.server_id} {self.at}"
+
+
+class Outage(models.Model):
+    """A server that is away and was told of; it ends with the news that the server is back."""
+
+    server = models.OneToOneField(Server, on_delete=models.CASCADE, related_name="outage")
+    since = models.DateTimeField(_("since"))
+    told_at = models.DateTimeField(_("told at"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("outage")
+        verbose_name_plural = _("outages")
+
+    def __str__(self) -> str:
+        return f"{self.server_id} {self.since}"
 
 
 class Lease(models.Model):
