@@ -15,7 +15,7 @@ from servers.models import CommandRecord, Server
 from servers.threads import in_thread
 from tunnel import figures, sessions
 from tunnel.conf import settings
-from tunnel.models import Session, Worker
+from tunnel.models import IdempotencyKey, Session, Worker
 
 log = logging.getLogger("tunnel.background")
 
@@ -23,6 +23,7 @@ SWEEP_LEASE = 8.0  # seconds one background worker sweeps alone; web workers nud
 PRUNE_EVERY = 3600.0  # seconds
 PRUNE_BATCH = 1_000  # rows a statement deletes, so that no table is locked for long
 MAX_ROWS = 5_000  # figures in one job
+KEEP_KEYS = timedelta(days=1)  # the reply to an idempotency key; who asks again later gives a new command
 STALE_WORKERS = timedelta(days=1)  # a worker row without sessions is kept so long after its lease
 NAME = str(uuid.uuid4())  # of this process, as the holder of leases
 
@@ -99,10 +100,12 @@ def prune() -> dict[str, int]:
     finished = Now() - timedelta(days=settings.KEEP_COMMANDS)
     old_sessions = Session.objects.filter(closed_at__lt=ended)
     old_commands = CommandRecord.objects.filter(created_at__lt=finished)
+    old_keys = IdempotencyKey.objects.filter(created_at__lt=Now() - KEEP_KEYS)
     dead = Worker.objects.filter(lease_until__lt=Now() - STALE_WORKERS, sessions=None)
     return {
         "sessions": _delete(old_sessions),
         "commands": _delete(old_commands),
+        "idempotency keys": _delete(old_keys),
         "workers": _delete(dead),
     }
 

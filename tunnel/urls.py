@@ -1,7 +1,7 @@
-"""The tunnel's pages. Include these before the admin's own patterns: `path("", include("tunnel.urls"))`."""
+"""The tunnel's pages and its REST interface. Include these before the admin's own patterns: `path("", include("tunnel.urls"))`."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from tunnel.pages.nodes import nodes, nodes_data
 
@@ -9,4 +9,5 @@ app_name = "tunnel"
 urlpatterns = [
     path("admin/tunnel/nodes/", admin.site.admin_view(nodes), name="nodes"),
     path("admin/tunnel/nodes/data/", admin.site.admin_view(nodes_data), name="nodes_data"),
+    path("api/tunnel/v1/", include("tunnel.api.urls")),
 ]
