@@ -3,8 +3,12 @@
 from django.contrib import admin
 from django.urls import URLPattern, path
 
-from tunnel.admin_place import below_admin
-from tunnel.pages.nodes import nodes, nodes_data
+from tunnel import installed
+
+installed.require("servers", "tunnel")  # before the models, whose own sentence is a riddle
+
+from tunnel.admin_place import below_admin  # noqa: E402
+from tunnel.pages.nodes import nodes, nodes_data  # noqa: E402
 
 app_name = "tunnel"
 
