@@ -11,6 +11,7 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 from django.db.models.functions import Now
 
+from servers import records
 from servers.models import CommandRecord, Server
 from servers.threads import in_thread
 from tunnel import figures, samples, sessions
@@ -24,6 +25,7 @@ PRUNE_EVERY = 3600.0  # seconds
 PRUNE_BATCH = 1_000  # rows a statement deletes, so that no table is locked for long
 MAX_ROWS = 5_000  # figures in one job
 STALE_WORKERS = timedelta(days=1)  # a worker row without sessions is kept so long after its lease
+FORGOTTEN = timedelta(hours=1, minutes=10)  # no command may take longer than an hour
 NAME = str(uuid.uuid4())  # of this process, as the holder of leases
 
 _reachable_since: float | None = None
@@ -89,6 +91,7 @@ def sweep() -> None:
     if now - _reachable_since >= sessions.LEASE.total_seconds():
         for agent_id in sessions.end_lost():
             log.info("the worker of a session is dead agent=%s", agent_id)
+    records.end_forgotten(FORGOTTEN)
     if now - _pruned >= PRUNE_EVERY:
         _pruned = now
         prune()
