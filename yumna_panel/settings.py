@@ -13,8 +13,8 @@ from typing import Any
 import dj_database_url
 from csp.constants import NONE, SELF
 
+from tunnel.redis_layers import channel_layers
 from yumna_panel import embedded_redis
-from yumna_panel.channel_layers import channel_layers
 from yumna_panel.environment import SECRET_KEY_LENGTH, BadSetting, Environment
 from yumna_panel.private_files import ensure_private_folder, write_private_once
 from yumna_panel.tunnel_settings import tunnel_settings

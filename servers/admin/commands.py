@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from servers import access
+from servers.admin import base
 from servers.admin.display import VisibleValuesFilter, pretty_json
 from servers.models import CommandRecord
 from servers.text import visible
@@ -15,7 +16,7 @@ from servers.text import visible
 if TYPE_CHECKING:
     CommandModelAdmin = admin.ModelAdmin[CommandRecord]
 else:
-    CommandModelAdmin = admin.ModelAdmin
+    CommandModelAdmin = base.ModelAdmin
 
 _SHOWN: list[Any] = [
     "id",

@@ -17,6 +17,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods
 
 from servers import access, identity
+from servers.admin import base
 from servers.admin.forms import ChosenSecretForm
 from servers.admin.new_secrets import NewSecret, secret_page
 from servers.errors import ChangedMeanwhile
@@ -25,7 +26,7 @@ from servers.models import Server
 if TYPE_CHECKING:
     ServerModelAdmin = admin.ModelAdmin[Server]
 else:
-    ServerModelAdmin = admin.ModelAdmin
+    ServerModelAdmin = base.ModelAdmin
 
 CONFIRM_TEMPLATE = "admin/servers/server/confirm.html"
 
