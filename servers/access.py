@@ -47,6 +47,13 @@ class Narrowed:
 Actor = AbstractBaseUser | AnonymousUser | Console | Narrowed
 
 
+def person(actor: Actor | None) -> AbstractBaseUser | None:
+    """Return the user behind an actor, for the history; None where there is none."""
+    if isinstance(actor, Narrowed):
+        return actor.user
+    return actor if isinstance(actor, AbstractBaseUser) else None
+
+
 def allowed(actor: Actor, server: Server | None, perm: str) -> bool:
     """Tell whether `actor` may do `perm` on `server`; None asks whether there may be any such server.
 

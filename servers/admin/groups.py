@@ -93,7 +93,7 @@ class GrantForm(GrantModelForm):
     def new_words(self) -> list[str]:
         """Return the permissions this form gives to somebody who had not got them by this grant."""
         words: list[str] = self.cleaned_data.get("permissions", [])
-        if self.instance.pk is None or {"user", "user_group"}.intersection(self.changed_data):
+        if self.instance._state.adding or {"user", "user_group"}.intersection(self.changed_data):
             return words
         return [word for word in words if word not in self.initial["permissions"]]
 
@@ -196,8 +196,8 @@ class ServerGroupAdmin(GroupModelAdmin):
         """Name in the history the servers that came and went; the grants name themselves."""
         message: list[Any] = [*super().construct_change_message(request, form, formsets, add)]
         for verb, pks in (("added", form.came), ("deleted", form.went)):
-            for server in Server.objects.filter(pk__in=pks)[:MAX_NAMED]:
-                message.append({verb: {"name": "server", "object": str(server)}})
+            named = Server.objects.filter(pk__in=pks)[:MAX_NAMED]
+            message += [{verb: {"name": "server", "object": str(server)}} for server in named]
         return message
 
     @admin.display(description=gettext_lazy("servers"), ordering="servers_in_it")
