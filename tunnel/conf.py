@@ -68,6 +68,9 @@ DEFAULTS: dict[str, Setting] = {
         5.0, "Seconds over which the agents of a stopping worker spread their reconnects.", 0, 300
     ),
     "KEEP_SESSIONS": Setting(90, "Days an ended session stays in the history.", 1, 3650),
+    "KEEP_SAMPLES": Setting(
+        3, "Hours the figures of charts stay; each server makes one row a heartbeat.", 1, 168
+    ),
     "KEEP_COMMANDS": Setting(90, "Days a finished command stays in the history.", 1, 3650),
 }
 

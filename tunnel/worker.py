@@ -211,7 +211,7 @@ class Worker:
 
     async def _keep_hello(self, connection: AgentConnection, hello: Hello) -> None:
         try:
-            await in_thread(facts.keep, connection.welcome.server, hello)
+            await in_thread(facts.keep, connection.welcome.server, connection.id, hello)
         except DatabaseError as exc:
             log.warning("what an agent said of itself could not be written: %s", exc)
         hub.state_changed(connection.welcome.server)
@@ -224,6 +224,11 @@ class Worker:
             self.switchboard.cut(loser.inbox, loser.session, CloseCode.REPLACED)
 
     # -- news ------------------------------------------------------------------------------------
+
+    def tell_refused(self, server: int) -> None:
+        """Have the pages of all workers look at a server whose agent was refused."""
+        self.switchboard.announce("state", server=server)
+        hub.state_changed(server)
 
     def _tell_state(self, server: int, agent_id: str) -> None:
         self.switchboard.routes.drop(agent_id)

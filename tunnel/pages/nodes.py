@@ -95,6 +95,7 @@ BLANK: Final = Card(
     since=None,
     reason="",
     detail="",
+    refused=None,
     os="",
     tags=[],
     version="",
