@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from servers import access
+from tunnel import admin_history, admin_servers  # noqa: F401 - importing registers them
 from tunnel.models import Node
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ def what_goes(
     counted = [relation for relation in _cascades() if not _has_own_admin(site, relation.related_model)]
     collector = _Collector({relation.related_model for relation in counted}, servers)
     collector.collect(servers)
-    counts = {str(model._meta.verbose_name_plural): len(rows) for model, rows in collector.model_objs.items()}
+    rows_of: dict[Any, Any] = collector.model_objs
+    counts = {str(kind._meta.verbose_name_plural): len(rows) for kind, rows in rows_of.items()}
     for relation in counted:
         model = relation.related_model
         number = model._default_manager.filter(**{f"{relation.field.name}__in": servers}).count()
