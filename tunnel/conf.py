@@ -67,6 +67,15 @@ DEFAULTS: dict[str, Setting] = {
     "RECONNECT_SPREAD": Setting(
         5.0, "Seconds over which the agents of a stopping worker spread their reconnects.", 0, 300
     ),
+    "API_READS_A_MINUTE": Setting(
+        600, "REST requests that only read, a person and minute; 0 for no limit.", 0, 100_000
+    ),
+    "API_COMMANDS_A_MINUTE": Setting(
+        120,
+        "REST requests that run or change something, a person and minute; 0 for no limit.",
+        0,
+        100_000,
+    ),
     "KEEP_SESSIONS": Setting(90, "Days an ended session stays in the history.", 1, 3650),
     "KEEP_SAMPLES": Setting(
         3, "Hours the figures of charts stay; each server makes one row a heartbeat.", 1, 168
