@@ -6,8 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.hashers import get_hasher
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
+from servers import second_factor
 from servers.models import Server
 
 WEAK_HASHERS = frozenset({"md5", "unsalted_md5", "sha1", "unsalted_sha1"})
@@ -17,6 +19,7 @@ _OUR_COLUMNS = frozenset({"agent_id", "connection_type"})
 def register() -> None:
     """Add the checks to Django's registry."""
     checks.register(table_is_ours, checks.Tags.database)
+    checks.register(second_factor_can_be_shown, checks.Tags.security)
     checks.register(commands_outlive_requests, checks.Tags.compatibility)
     checks.register(chosen_secrets_are_hashed_well, checks.Tags.security, deploy=True)
 
@@ -36,6 +39,24 @@ def table_is_ours(databases: Sequence[str] | None = None, **_: Any) -> list[chec
         )
         for alias, found in columns.items()
         if found and not found >= _OUR_COLUMNS
+    ]
+
+
+def second_factor_can_be_shown(**_: Any) -> list[checks.CheckMessage]:
+    """E002: a second factor is asked for that nobody could show."""
+    try:
+        asked = second_factor.lifetime() > 0
+    except ImproperlyConfigured as exc:
+        return [checks.Error(f"{exc}.", id="servers.E002")]
+    if not asked or second_factor.installed():
+        return []
+    return [
+        checks.Error(
+            f"{second_factor.SETTING} asks for a second factor before commands, but django-otp is not installed.",
+            hint='pip install django-otp, and add "django_otp" and "django_otp.plugins.otp_totp" to INSTALLED_APPS; '
+            f"or set {second_factor.SETTING} to 0.",
+            id="servers.E002",
+        )
     ]
 
 

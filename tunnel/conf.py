@@ -67,6 +67,12 @@ DEFAULTS: dict[str, Setting] = {
     "RECONNECT_SPREAD": Setting(
         5.0, "Seconds over which the agents of a stopping worker spread their reconnects.", 0, 300
     ),
+    "SECOND_FACTOR": Setting(
+        0.0,
+        "Seconds for which a second factor lets a person run commands and open shells; 0 asks for none.",
+        0,
+        86400,
+    ),
     "KEEP_SESSIONS": Setting(90, "Days an ended session stays in the history.", 1, 3650),
     "KEEP_SAMPLES": Setting(
         3, "Hours the figures of charts stay; each server makes one row a heartbeat.", 1, 168
