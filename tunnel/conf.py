@@ -76,6 +76,12 @@ DEFAULTS: dict[str, Setting] = {
         0,
         100_000,
     ),
+    "SECOND_FACTOR": Setting(
+        0.0,
+        "Seconds for which a second factor lets a person run commands and open shells; 0 asks for none.",
+        0,
+        86400,
+    ),
     "KEEP_SESSIONS": Setting(90, "Days an ended session stays in the history.", 1, 3650),
     "KEEP_SAMPLES": Setting(
         3, "Hours the figures of charts stay; each server makes one row a heartbeat.", 1, 168

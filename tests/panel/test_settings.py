@@ -49,6 +49,8 @@ BAD = {
     "SECURE_HSTS_PRELOAD": "si",
     "BEHIND_TLS_PROXY": "nginx",
     "LOG_LEVEL": "LOUD",
+    "AXES_FAILURE_LIMIT": "0",
+    "AXES_COOLOFF_MINUTES": "soon",
     "TUNNEL_PING": "fast",
     "TUNNEL_SILENCE": "nan",
     "TUNNEL_KEEP_SESSIONS": "1.5",
