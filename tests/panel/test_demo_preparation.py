@@ -22,6 +22,7 @@ from servers import credentials, identity
 from yumna_panel.demo import account, agents, certificate, greeting, programs, site
 from yumna_panel.demo.places import CHECKOUT, Places
 from yumna_panel.demo.site import BadHost, NoFreePort, Site, checked_host, free_port, settings_for
+from yumna_panel.environment import BadSetting
 
 # The first admin -----------------------------------------------------------------------------------------------
 
@@ -140,13 +141,26 @@ def test_everything_else_is_no_host(host):
         checked_host(host)
 
 
-def test_on_loopback_nothing_is_set(tmp_path):
-    assert settings_for(Site("", 8000), tmp_path / "key") == {}
+def test_on_loopback_it_is_for_trying_out_whatever_the_shell_has_set(tmp_path, monkeypatch):
+    for name in ("SECRET_KEY", "SECRET_KEY_FILE", "DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SECRET_KEY", "k" * 60)  # without the demo's word DEBUG would be off
+    monkeypatch.setenv("ALLOWED_HOSTS", "panel.example.org")
+    variables = settings_for(Site("", 8000), tmp_path / "key")
+    assert variables == {"DEBUG": "1", "ALLOWED_HOSTS": "panel.example.org,localhost,127.0.0.1"}
+    assert not (tmp_path / "key").exists()
+
+
+def test_on_loopback_a_debug_that_was_switched_off_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEBUG", "0")
+    with pytest.raises(BadSetting, match=r"^DEBUG is off, and `make run` speaks plain HTTP"):
+        settings_for(Site("", 8000), tmp_path / "key")
 
 
 def test_for_other_machines_debug_is_off_and_the_key_comes_from_a_file(tmp_path, monkeypatch):
     monkeypatch.delenv("SECRET_KEY", raising=False)
     monkeypatch.delenv("SECRET_KEY_FILE", raising=False)
+    monkeypatch.delenv("ALLOWED_HOSTS", raising=False)
     variables = settings_for(Site("panel.test", 8443), tmp_path / "key")
     assert variables["DEBUG"] == "0"
     assert variables["ALLOWED_HOSTS"] == "panel.test,localhost,127.0.0.1"
