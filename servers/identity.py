@@ -5,15 +5,15 @@ Each change is a compare-and-set, stands in the admin's history when a user made
 """
 
 from django.apps import apps
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.db.models.functions import Coalesce, Now
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from servers import credentials
-from servers.access import Actor
+from servers.access import Actor, person
 from servers.errors import ChangedMeanwhile
 from servers.models import AGENT_ID_LENGTHS, IDENTITY_FIELDS, Server
 from servers.signals import announce
@@ -78,9 +78,13 @@ def reactivate(server: Server, *, by: Actor | None = None) -> bool:
 
 
 def mark_seen(server_pk: int) -> bool:
-    """Note the first contact: unknown becomes active, and nothing else does, a suspension least of all."""
-    unknown = Server.objects.filter(pk=server_pk, status=Server.Status.UNKNOWN)
-    return unknown.update(status=Server.Status.ACTIVE) == 1
+    """Note a contact, in the database's time; True for the first one of an unknown server.
+
+    Unknown becomes active, and nothing else does, a suspension least of all.
+    """
+    contacted = Server.objects.filter(pk=server_pk)
+    contacted.update(first_seen=Coalesce("first_seen", Now()), last_seen=Now())
+    return contacted.filter(status=Server.Status.UNKNOWN).update(status=Server.Status.ACTIVE) == 1
 
 
 @sensitive_variables()
@@ -131,8 +135,9 @@ def _set_digest(server: Server, digest: str, by: Actor | None, message: str) -> 
 
 def _note(server: Server, by: Actor | None, message: str, *, added: bool = False) -> None:
     """Write the admin's history, where there is an admin and a person."""
-    if not isinstance(by, AbstractBaseUser) or not apps.is_installed("django.contrib.admin"):
+    who = person(by)
+    if who is None or not apps.is_installed("django.contrib.admin"):
         return
     from django.contrib.admin.models import ADDITION, CHANGE, LogEntry  # a model of an app a panel may lack
 
-    LogEntry.objects.log_actions(by.pk, [server], ADDITION if added else CHANGE, message, single_object=True)
+    LogEntry.objects.log_actions(who.pk, [server], ADDITION if added else CHANGE, message, single_object=True)

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import Error as DatabaseError
 from django.db import transaction
 from django.utils import timezone
 
 from agent_client.protocol.codes import Code
 from servers import telling
-from servers.access import Actor
+from servers.access import Actor, person
 from servers.models import CommandRecord, Server
 from servers.redaction import bounded, redacted
 from servers.signals import command_finished
@@ -50,6 +49,7 @@ def begin(
     command_id: UUID, server: Server, service: str, action: str, params: dict[str, object], actor: Actor
 ) -> None:
     """Write that `actor` is about to give this command."""
+    who = person(actor)
     CommandRecord.objects.create(
         id=command_id,
         server=server,
@@ -57,7 +57,7 @@ def begin(
         service=bounded(service, MAX_WORD),
         action=bounded(action, MAX_WORD),
         params=redacted(params),
-        actor_user_id=actor.pk if isinstance(actor, AbstractBaseUser) else None,
+        actor_user_id=None if who is None else who.pk,
         actor=bounded(str(actor), MAX_ACTOR),
     )
 

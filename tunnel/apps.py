@@ -37,10 +37,12 @@ class TunnelConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the transport, the system checks, and what happens when a server row changes."""
-        from servers import transports
+        from servers import panels, transports
         from servers.signals import identity_changed
         from tunnel import checks, receivers  # noqa: F401 - importing registers the checks
+        from tunnel.pages import waiting
         from tunnel.transport import TunnelTransport
 
         transports.register("tunnel", TunnelTransport())
+        panels.register_waiting(waiting.panel)
         identity_changed.connect(receivers.identity_changed, dispatch_uid="tunnel")

@@ -154,6 +154,13 @@ def unwelcome(worker: UUID, held: dict[str, Welcome]) -> dict[str, CloseReason]:
     }
 
 
+def open_rows(worker: UUID) -> dict[str, Welcome]:
+    """Return what the database says a worker holds."""
+    fields = ("pk", "server_id", "server__agent_id", "secret_version")
+    rows = Session.objects.filter(worker=worker, closed_at=None).values_list(*fields)
+    return {str(pk): Welcome(*facts) for pk, *facts in rows}
+
+
 def reclaim(worker: UUID, held: Collection[str]) -> set[str]:
     """Take back sessions that were ended as `worker_lost` while this worker lived; return those it holds now."""
     lost = Session.objects.filter(pk__in=held, worker=worker, close_reason=CloseReason.WORKER_LOST)

@@ -9,6 +9,7 @@ installed.require("servers", "tunnel")  # before the models, whose own sentence 
 
 from tunnel.admin_place import below_admin  # noqa: E402
 from tunnel.pages.nodes import nodes, nodes_data  # noqa: E402
+from tunnel.pages.waiting import waiting_data  # noqa: E402
 
 app_name = "tunnel"
 
@@ -17,6 +18,7 @@ def _pages() -> list[URLPattern]:
     return [
         path("tunnel/nodes/", admin.site.admin_view(nodes), name="nodes"),
         path("tunnel/nodes/data/", admin.site.admin_view(nodes_data), name="nodes_data"),
+        path("tunnel/nodes/<int:pk>/waiting/", admin.site.admin_view(waiting_data), name="waiting_data"),
     ]
 
 

@@ -103,6 +103,8 @@ if environment.is_set("DATABASE_URL"):
         raise BadSetting(
             "DATABASE_URL", "is no database URL such as postgres://user:password@host/name"
         ) from exc
+if password := environment.secret("DATABASE_PASSWORD"):
+    database["PASSWORD"] = password
 database["CONN_MAX_AGE"] = 0  # under ASGI a thread's connection would outlive its request
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}
