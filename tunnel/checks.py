@@ -210,13 +210,22 @@ def _unknown_names() -> Iterator[CheckMessage]:
 
 def _public_url() -> Iterator[CheckMessage]:
     url = tunnel_settings.PUBLIC_URL
-    if url and urlsplit(url).scheme not in ("https", "wss"):
+    if url and urlsplit(url).scheme not in ("https", "wss") and not (django_settings.DEBUG and _is_here(url)):
         sentence = (
             f"TUNNEL_PUBLIC_URL is {url!r}: agents would send their secrets in the clear, and refuse to"
         )
         yield checks.Warning(
             sentence, hint='TUNNEL_PUBLIC_URL = "https://panel.example.org"', id="tunnel.W004"
         )
+
+
+def _is_here(url: str) -> bool:
+    """Tell whether this is an address of this machine, which agents may dial without TLS while developing."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _probe(alias: str) -> Iterator[CheckMessage]:
