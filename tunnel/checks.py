@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
