@@ -138,6 +138,14 @@ def test_a_program_is_stopped_with_everything_it_started(how, tmp_path):
         wait_for(lambda pid=pid: gone(pid))
 
 
+def test_a_program_that_was_stopped_can_still_end_in_order(tmp_path):
+    mark = tmp_path / "ended"
+    with pytest.raises(Refused) as refused:
+        execute(0.3, shell=f"trap 'touch {mark}; exit' TERM; kill -STOP $$")
+    assert refused.value.code is Code.TIMEOUT
+    assert mark.exists()
+
+
 def test_what_a_program_leaves_in_its_group_dies_with_it(tmp_path):
     pid = tmp_path / "pid"
     done = execute(shell=f"sleep 60 & echo $! > {pid}")
