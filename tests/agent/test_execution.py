@@ -156,7 +156,7 @@ def test_what_a_program_leaves_in_its_group_dies_with_it(tmp_path):
 def test_a_flood_of_output_is_cut_and_costs_no_memory():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
-    done = execute(30.0, shell="head -c 1073741824 /dev/zero | tr '\\0' x; echo end >&2")
+    done = execute(30.0, shell="head -c 268435456 /dev/zero | tr '\\0' x; echo end >&2")
     assert (done["exitCode"], done["truncated"], done["stderr"]) == (0, True, "end\n")
     assert len(done["stdout"]) == LARGEST_OUTPUT
     assert time.monotonic() - started < 25
