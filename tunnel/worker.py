@@ -34,6 +34,9 @@ from tunnel.switchboard import Switchboard
 log = logging.getLogger("tunnel.worker")
 
 TICK = 1.0  # seconds; deadlines of commands and silence are noticed this late
+STALL = (
+    3.0  # seconds late; a process that was held up so long has not yet read what its agents said meanwhile
+)
 RECHECK = 5.0  # seconds between two looks at whether our agents are still welcome
 FIGURES = 1.0  # seconds over which fresh figures are gathered for the other workers
 DRAIN_LOOK = 0.05  # seconds between looks at whether all commands are answered
@@ -96,6 +99,7 @@ class Worker:
         self._inbox = f"joining-{self.id}"
         self._registered = False
         self._renewals = 0
+        self._ticked = time.monotonic()
         self._nudging: asyncio.Task[None] | None = None
         self.stopping = False
 
@@ -342,6 +346,10 @@ class Worker:
 
     async def _tick(self) -> None:
         now = time.monotonic()
+        stalled, self._ticked = now - self._ticked > TICK + STALL, now
+        if stalled:
+            log.warning("this worker was held up, its agents are judged a second later worker=%s", self.id)
+            return
         for connection in list(self._by_session.values()):
             connection.tick(now)
 
