@@ -4,7 +4,7 @@ A right comes from one of three places: being a superuser; a permission of Djang
 servers; a `Grant` on a group of servers. Being staff allows nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,18 +33,26 @@ CONSOLE: Final = Console()
 class Narrowed:
     """A user as a token lets them act: never more than the user may, and only so much.
 
-    `permissions` are words of PERMISSIONS, `groups` primary keys of server groups, None for no limit.
+    `permissions` are words of PERMISSIONS, `groups` primary keys of server groups, None for no limit. `name` tells
+    the history which token it was.
     """
 
     user: AbstractBaseUser
     permissions: frozenset[str]
     groups: frozenset[int] | None = None
+    name: str = ""
 
     def __str__(self) -> str:
-        return str(self.user)
+        return f"{self.user} (token {self.name})" if self.name else str(self.user)
 
 
 Actor = AbstractBaseUser | AnonymousUser | Console | Narrowed
+
+
+def person(actor: Actor | None) -> AbstractBaseUser | None:
+    """Return the user behind an actor, for the history; None when it is nobody with an account."""
+    user = actor.user if isinstance(actor, Narrowed) else actor
+    return user if isinstance(user, AbstractBaseUser) else None
 
 
 def allowed(actor: Actor, server: Server | None, perm: str) -> bool:
@@ -90,6 +98,34 @@ def permitting(actor: Actor, perm: str) -> QuerySet[Server]:
     if _everywhere(actor, perm):
         return servers
     return _of_groups(servers, _granted_groups(actor, perm))
+
+
+def everywhere(actor: Actor, perm: str) -> bool:
+    """Tell whether `actor` may do `perm` on all servers, those that are gone and those to come included.
+
+    Raises:
+        ValueError: `perm` is none of PERMISSIONS.
+    """
+    _check(perm)
+    if isinstance(actor, Narrowed):
+        return perm in actor.permissions and actor.groups is None and everywhere(actor.user, perm)
+    return _everywhere(actor, perm)
+
+
+def lacking(actor: Actor, perms: Iterable[str], servers: Collection[int]) -> list[str]:
+    """Return which of `perms` the actor does not hold on every one of `servers`, given by primary key.
+
+    Nobody hands on what he does not hold himself: whoever gives rights asks this first.
+
+    Raises:
+        ValueError: a word of `perms` is none of PERMISSIONS.
+    """
+    wanted = set(servers)
+    return [
+        perm
+        for perm in perms
+        if not everywhere(actor, perm) and permitting(actor, perm).filter(pk__in=wanted).count() < len(wanted)
+    ]
 
 
 def may_add(actor: Actor) -> bool:
