@@ -24,7 +24,9 @@ def _pages() -> list[URLPattern]:
         path("tunnel/nodes/<int:pk>/waiting/", admin.site.admin_view(waiting_data), name="waiting_data"),
         path("tunnel/nodes/<int:pk>/", admin.site.admin_view(server), name="server"),
         path("tunnel/nodes/<int:pk>/data/", admin.site.admin_view(server_data), name="server_data"),
-        path("tunnel/nodes/<int:pk>/samples.csv", admin.site.admin_view(server_samples), name="server_samples"),
+        path(
+            "tunnel/nodes/<int:pk>/samples.csv", admin.site.admin_view(server_samples), name="server_samples"
+        ),
         path("tunnel/nodes/<int:pk>/command/", admin_async(server_command), name="server_command"),
     ]
 

@@ -1,6 +1,7 @@
 """The command box: what the form means, what the answer shows, and who may send it."""
 
 import re
+import time
 from html import unescape
 
 import pytest
@@ -10,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 
-from servers import identity
+from servers import identity, second_factor
 from servers.errors import CommandFailed, Disconnected, NotConnected
 from servers.models import CommandRecord, Server
 from tests.servers.conftest import Wire, wire, wired  # noqa: F401 - fixtures
@@ -227,6 +228,24 @@ def test_a_server_one_may_not_see_looks_like_none(person, wired: Server, wire: W
     client = person()
     assert client.post(command(wired), FORM, headers=SCRIPT).status_code == 404
     assert wire.sent == []
+
+
+def test_where_the_panel_asks_for_a_second_factor_it_is_shown_first(admin_client, settings, wired, wire):  # noqa: F811
+    settings.TUNNEL_SECOND_FACTOR = 900
+    here = reverse("tunnel:server", args=(wired.pk,))
+    confirm = second_factor.page(back=here)
+    page = admin_client.get(here).content.decode()
+    assert f'href="{confirm}"' in page.replace("&amp;", "&")
+    assert '<fieldset data-yt="fields" disabled>' in page
+    assert admin_client.post(command(wired), FORM).url == confirm
+    answer = admin_client.post(command(wired), FORM, headers=SCRIPT)
+    assert (answer.status_code, answer.json()) == (403, {"confirm": confirm})
+    assert wire.sent == []
+    session = admin_client.session
+    session["servers_second_factor"] = [str(session["_auth_user_id"]), time.time()]
+    session.save()
+    assert admin_client.post(command(wired), FORM, headers=SCRIPT).status_code == 200
+    assert len(wire.sent) == 1
 
 
 def test_a_page_of_another_site_cannot_run_anything(person, wired: Server, wire: Wire):  # noqa: F811

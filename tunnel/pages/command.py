@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
-from servers import access, nodes
+from servers import access, nodes, second_factor
 from servers.errors import CommandError
 from servers.models import Server
 from servers.threads import in_thread
@@ -36,6 +36,9 @@ async def server_command(request: HttpRequest, pk: int) -> HttpResponseBase:
         if not for_script:
             raise
         return JsonResponse({"refused": str(exc)}, status=403)
+    if not await in_thread(second_factor.vouch, request):
+        confirm = server.confirm_url(found)
+        return JsonResponse({"confirm": confirm}, status=403) if for_script else HttpResponseRedirect(confirm)
     form = CommandForm(request.POST)
     if not form.is_valid():
         if for_script:

@@ -11,7 +11,7 @@ from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from servers import access, panels, tabs, transports
+from servers import access, panels, second_factor, tabs, transports
 from servers.models import Server
 from servers.text import visible
 from tunnel import presence
@@ -61,6 +61,11 @@ def find(request: HttpRequest, pk: int) -> Server:
     return found
 
 
+def confirm_url(found: Server) -> str:
+    """Return the page that asks for a second factor and leads back to this server."""
+    return second_factor.page(back=reverse("tunnel:server", args=(found.pk,)))
+
+
 def page(
     request: HttpRequest, found: Server, form: CommandForm | None = None, reply: Reply | None = None
 ) -> TemplateResponse:
@@ -79,13 +84,12 @@ def page(
         "events": [{**event, **_moment(event["at"], now)} for event in seen.link["events"]],
         "since": None if seen.card["since"] is None else _moment(seen.card["since"], now),
         "now": {"iso": words.iso(now), "exact": words.exact(now), "moment": words.moment(now)},
-        "commands": None
-        if seen.commands is None
-        else [{**row, **_moment(row["at"], now)} for row in seen.commands],
+        "commands": [{**row, **_moment(row["at"], now)} for row in seen.commands],
         "charts": charts.drawn(),
         "rows": charts.table(seen.columns),
         "may_run": seen.may_run,
         "disabled": seen.disabled,
+        "confirm": seen.confirm,
         "settings_url": tabs.settings_url(request, found),
         "form": form or CommandForm(),
         "services": [visible(name) for name in _services(found)],
@@ -109,7 +113,8 @@ class _Seen:
         self.commands = last_commands.read(request, found)
         self.columns = charts.last_hour(found)
         self.may_run = access.allowed(request.user, found, "run_command")
-        self.disabled = _disabled(found, there)
+        self.confirm = "" if second_factor.recent(request) else confirm_url(found)
+        self.disabled = _disabled(found, there) or (server_words.confirm() if self.confirm else "")
 
     def for_script(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -120,6 +125,7 @@ class _Seen:
             "commands": self.commands,
             "samples": self.columns,
             "disabled": self.disabled,
+            "confirm": self.confirm,
         }
 
 

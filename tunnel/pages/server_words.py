@@ -20,6 +20,7 @@ def of_script() -> dict[str, Any]:
         "running": gettext("Running…"),
         "run": gettext("Run"),
         "failed": gettext("Failed"),
+        "confirm": confirm(),
         "stopped": gettext(
             "You stopped waiting. Whether it ran is not known: look on the node before you repeat it."
         ),
@@ -53,6 +54,11 @@ def disabled(state: State) -> str:
         State.NEVER: gettext("The agent has never connected: commands can be run when it has."),
         State.SUSPENDED: gettext("This server is suspended: reactivate it to run commands."),
     }[state]
+
+
+def confirm() -> str:
+    """Return what to do before a command where the panel asks for a second factor."""
+    return gettext("This panel asks for your second factor before commands.")
 
 
 def happened(event: LinkEvent) -> str:

@@ -70,7 +70,6 @@
 
   const showCommands = (commands) => {
     const list = part("commands");
-    if (!list || commands === null) return;
     part("no-commands").hidden = commands.length > 0;
     list.replaceChildren(...commands.map(command));
   };
@@ -102,7 +101,7 @@
     showCommands(seen.commands);
     charts.replace(seen.samples);
     charts.append(card);
-    box.allow(seen.disabled);
+    box.allow(seen.disabled, seen.confirm);
   };
 
   const hear = (message) => {

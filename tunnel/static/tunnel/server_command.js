@@ -20,9 +20,11 @@ const yumnaCommand = (page, config, afterwards) => {
 
   // -- what may be done --------------------------------------------------------------------------
 
-  /** Allow commands, or say why none can be sent now. */
-  const allow = (reason) => {
+  /** Allow commands, or say why none can be sent now; `confirm` is the page that asks for a second factor. */
+  const allow = (reason, confirm = "") => {
     why = reason;
+    part("confirm").hidden = confirm === "";
+    if (confirm) part("confirm-link").href = confirm;
     const focused = document.activeElement;
     part("disabled").hidden = reason === "";
     write(part("disabled"), reason);
@@ -78,6 +80,7 @@ const yumnaCommand = (page, config, afterwards) => {
     const isJson = (answer.headers.get("Content-Type") || "").startsWith("application/json");
     if (!isJson) return fail(fill(config.words.broken, { status: answer.status }));
     const told = await answer.json();
+    if (told.confirm !== undefined) return fail(config.words.confirm); // the page is read again after this
     if (told.problems) {
       complain(told.problems);
       return null;
@@ -105,7 +108,6 @@ const yumnaCommand = (page, config, afterwards) => {
     }
     running = null;
     show(false);
-    allow(why);
     afterwards();
   };
 
