@@ -78,7 +78,9 @@ def test_a_panel_without_an_admin_has_agents_and_commands_but_no_pages(panel: Pa
     connect(panel)
     assert panel.once("tunnel run").strip() == "Linux"
     status, text = panel.looks("/admin/tunnel/nodes/")[0]
-    assert status == 404 or "The install worked successfully" in text  # Django's own page where there are no pages
+    assert (
+        status == 404 or "The install worked successfully" in text
+    )  # Django's own page where there are no pages
 
 
 def test_wall_time_instead_of_moments_is_refused(panel: Panel):
