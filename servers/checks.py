@@ -6,9 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.hashers import get_hasher
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from servers import tables, transports
+from servers import second_factor, tables, transports
 from servers.models import Server
 
 WEAK_HASHERS = frozenset({"md5", "unsalted_md5", "sha1", "unsalted_sha1"})
@@ -21,6 +22,7 @@ def register() -> None:
     checks.register(migrations_are_ours, checks.Tags.database)
     checks.register(moments_have_a_zone, checks.Tags.compatibility)
     checks.register(somebody_reaches_them, checks.Tags.compatibility)
+    checks.register(second_factor_can_be_shown, checks.Tags.security)
     checks.register(commands_outlive_requests, checks.Tags.compatibility)
     checks.register(chosen_secrets_are_hashed_well, checks.Tags.security, deploy=True)
 
@@ -51,6 +53,24 @@ def somebody_reaches_them(**_: Any) -> list[checks.CheckMessage]:
         return []
     sentence = "servers that dial in are listed but not reached: the app `tunnel` is not installed"
     return [checks.Warning(sentence, hint='INSTALLED_APPS = [..., "servers", "tunnel"]', id="servers.W004")]
+
+
+def second_factor_can_be_shown(**_: Any) -> list[checks.CheckMessage]:
+    """E004: a second factor is asked for that nobody could show."""
+    try:
+        asked = second_factor.lifetime() > 0
+    except ImproperlyConfigured as exc:
+        return [checks.Error(f"{exc}.", id="servers.E004")]
+    if not asked or second_factor.installed():
+        return []
+    return [
+        checks.Error(
+            f"{second_factor.SETTING} asks for a second factor before commands, but django-otp is not installed.",
+            hint='pip install django-otp, and add "django_otp" and "django_otp.plugins.otp_totp" to INSTALLED_APPS; '
+            f"or set {second_factor.SETTING} to 0.",
+            id="servers.E004",
+        )
+    ]
 
 
 def commands_outlive_requests(**_: Any) -> list[checks.CheckMessage]:

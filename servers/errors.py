@@ -6,12 +6,14 @@ TunnelError
 │   ├── NotSent              certainly not run: it did not get as far as the wire
 │   ├── BusUnavailable       certainly not run: the workers of the panel cannot reach each other
 │   ├── NotAllowed           certainly not run: this actor may not do that
+│   │   └── SecondFactorNeeded  certainly not run: the person has to confirm first
 │   ├── Disconnected         outcome unknown: the agent went away before it answered
 │   ├── NoReply              outcome unknown: no answer in time
 │   ├── RelayLost            outcome unknown: the way between two workers broke
 │   ├── Revoked              outcome unknown: the server was suspended, rotated or changed meanwhile
 │   └── CommandFailed        answered with an error
 ├── ChangedMeanwhile         somebody else changed the same thing first
+├── TokenNotPossible         an API token that may not be made so
 ├── SecretTooShort           a chosen secret that could be guessed
 └── SecretNotSendable        a chosen secret that no header can carry
 
@@ -102,6 +104,12 @@ class NotAllowed(_KnownError):
     SENTENCE = "you may not do this on this server, ask whoever gives permissions here"
 
 
+class SecondFactorNeeded(NotAllowed):
+    """The person has not shown a second factor lately, and the panel asks for one."""
+
+    SENTENCE = "confirm with your second factor first, then repeat this"
+
+
 class Disconnected(_KnownError):
     """The agent's connection ended before its answer."""
 
@@ -153,6 +161,17 @@ class ChangedMeanwhile(TunnelError):
 
     def __str__(self) -> str:
         return f"{self.what} was changed by somebody else meanwhile, look again before you repeat this"
+
+
+class TokenNotPossible(TunnelError, ValueError):
+    """An API token that this person may not make, or not so."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.why
 
 
 class SecretTooShort(TunnelError, ValueError):

@@ -16,8 +16,8 @@ from typing import Any
 from django.db import Error as DatabaseError
 
 from agent_client.protocol.codes import Code
-from servers import access, records, transports
-from servers.errors import CommandError, NotAllowed, NotSent
+from servers import access, records, second_factor, transports
+from servers.errors import CommandError, NotAllowed, NotSent, SecondFactorNeeded
 from servers.models import Server
 from servers.records import Outcome, State
 from servers.threads import in_thread
@@ -46,17 +46,22 @@ def run(
     *,
     actor: access.Actor | None = None,
     timeout: float = TIMEOUT,
+    command_id: uuid.UUID | None = None,
 ) -> Any:
     """Run one action of one service on a server and return its data.
 
     `actor` is the user who asks, `access.CONSOLE` for somebody with a shell on the panel's host, or None for the
-    panel's own errands, which are neither judged nor recorded. `timeout` is in seconds.
+    panel's own errands, which are neither judged nor recorded. `timeout` is in seconds. `command_id`, if given, is a
+    fresh one by which the caller finds the record again.
 
     Raises:
         NotAllowed: the actor may not run commands here, or the server is suspended.
+        SecondFactorNeeded: the person has to confirm first (`servers.second_factor`).
         CommandError: it did not end well; `ran` says "no", "yes" or "unknown".
     """
-    command = _Command(uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic())
+    command = _Command(
+        command_id or uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic()
+    )
     transport = _admit(command)
     try:
         data = transport.run(
@@ -77,9 +82,12 @@ async def arun(
     *,
     actor: access.Actor | None = None,
     timeout: float = TIMEOUT,
+    command_id: uuid.UUID | None = None,
 ) -> Any:
     """Do as `run` does, on an event loop."""
-    command = _Command(uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic())
+    command = _Command(
+        command_id or uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic()
+    )
     transport = await _admit_in_thread(command)
     try:
         data = await transport.arun(
@@ -99,6 +107,8 @@ def _admit(command: _Command) -> transports.Transport:
             "refused %s %s.%s", command.actor, command.service, command.action, extra=_fields(command)
         )
         raise NotAllowed(f"{command.actor} may not run commands on {command.server}, ask for this permission")
+    if command.actor is not None and not second_factor.vouched(command.actor):
+        raise SecondFactorNeeded
     if command.server.status == Server.Status.SUSPENDED:
         raise NotAllowed(f"{command.server} is suspended, reactivate it first")
     if command.actor is not None:

@@ -66,7 +66,7 @@ class OfLink(HistoryAdmin):
 class SessionAdmin(OfLink):
     """When which agent was connected, from where, and why it ended, as both ends tell it."""
 
-    list_display = ["opened", "on_server", "from_address", "closed", "lasted", "why", "agent_says"]
+    list_display = ["opened", "on_server", "lasted", "why", "from_address", "closed", "agent_says"]
     list_display_links = ["opened"]
     list_filter = [OpenFilter, "close_reason", OfServerFilter]
     list_select_related = ["server", "worker"]

@@ -60,7 +60,7 @@ class PillList(ChangeList):
 class TunnelServerAdmin(ServerAdmin):
     """The admin of servers, with pills."""
 
-    list_display = ["shown_name", "pill", *ServerAdmin.list_display[1:]]
+    list_display = ["shown_name", "pill", "shown_agent_id", "version", "last_seen", "tag_names"]
     list_filter = [StateFilter, *ServerAdmin.list_filter]
     change_list_template = "admin/tunnel/server_list.html"
 

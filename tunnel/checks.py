@@ -137,7 +137,7 @@ def tunnel_values(**_: Any) -> list[CheckMessage]:
     found = [*_bad_values(), *_unknown_names()]
     if any(message.id == "tunnel.E010" for message in found):
         return found
-    return [*found, *_bad_proxies(), *_public_url(), *_bad_alerts()]
+    return [*found, *_public_url(), *_bad_alerts()]
 
 
 @register(Tags.security, deploy=True)
@@ -206,17 +206,6 @@ def _unknown_names() -> Iterator[CheckMessage]:
             hint = f"did you mean {nearest[0]}" if nearest else f"the tunnel knows {', '.join(known)}"
             yield checks.Warning(
                 f"{name} is no setting of the tunnel and changes nothing", hint=hint, id="tunnel.W011"
-            )
-
-
-def _bad_proxies() -> Iterator[CheckMessage]:
-    for proxy in tunnel_settings.TRUSTED_PROXIES:
-        try:
-            ipaddress.ip_network(proxy, strict=False)
-        except ValueError:
-            sentence = f"TUNNEL_TRUSTED_PROXIES holds {proxy!r}, which is no address and no network"
-            yield Error(
-                sentence, hint='TUNNEL_TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8"]', id="tunnel.E012"
             )
 
 

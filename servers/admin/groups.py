@@ -80,7 +80,7 @@ class GrantForm(GrantModelForm):
     """A grant with its permissions as boxes to tick."""
 
     permissions = forms.MultipleChoiceField(
-        label=gettext_lazy("permissions"),
+        label=gettext_lazy("Permissions"),
         choices=[(word, rights.LABELS[word]) for word in rights.PERMISSIONS],
         widget=forms.CheckboxSelectMultiple,
         help_text=gettext_lazy("Every one of them includes seeing the servers."),

@@ -23,7 +23,15 @@ from servers.models import Server
 from servers.text import visible
 
 _WHO = (None, {"fields": ["name", "agent_id", "connection_type", "tags", "notes"]})
-_NAME = (None, {"fields": ["name"]})
+_NAME = (
+    None,
+    {
+        "fields": ["name"],
+        "description": gettext_lazy(
+            "A name is enough. The panel makes the agent ID and the secret, shows them once, and waits for the agent."
+        ),
+    },
+)
 _MORE = ["agent_id", "tags", "notes", "connection_type", "host", "port", "username"]
 _ADDRESS = (
     gettext_lazy("Address"),

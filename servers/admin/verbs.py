@@ -20,6 +20,7 @@ from servers import access, identity
 from servers.admin import base
 from servers.admin.forms import ChosenSecretForm
 from servers.admin.new_secrets import NewSecret, connect_page, secret_page
+from servers.admin.second_factor_page import SecondFactorPage
 from servers.errors import ChangedMeanwhile
 from servers.models import Server
 from servers.text import visible
@@ -49,7 +50,8 @@ class IdentityVerbs(ServerModelAdmin):
             )
             for verb, page in pages.items()
         ]
-        return verbs + super().get_urls()
+        ask = self.admin_site.admin_view(SecondFactorPage(self.admin_site))
+        return [path("second-factor/", ask, name="servers_second_factor"), *verbs, *super().get_urls()]
 
     def has_rotate_secret_permission(self, request: HttpRequest) -> bool:
         """Asked by Django before it offers the rotation."""

@@ -54,11 +54,15 @@ BAD = {
     "EMAIL_USE_SSL": "perhaps",
     "EMAIL_HOST_PASSWORD_FILE": "/nowhere/at/all",
     "TUNNEL_ALERT_AFTER": "soon",
+    "AXES_FAILURE_LIMIT": "0",
+    "AXES_COOLOFF_MINUTES": "soon",
     "TUNNEL_PING": "fast",
     "TUNNEL_SILENCE": "nan",
     "TUNNEL_KEEP_SESSIONS": "1.5",
     "TUNNEL_TLS_ONLY": "perhaps",
     "TUNNEL_PINGS": "8",
+    "TUNNEL_TRUSTED_PROXIES": "10.0.0.1, proxy.example.com",
+    "TUNNEL_PUBLIC_URL": "panel.example.com",
 }
 
 
@@ -78,6 +82,8 @@ MORE_BAD = [
     ("ALLOWED_HOSTS", "panel.example.com:8000"),
     ("ALLOWED_HOSTS", "panel.example.com/admin"),
     ("CSRF_TRUSTED_ORIGINS", "https://panel.example.com/admin"),
+    ("DATA_DIR", "/proc/nowhere"),
+    ("DATA_DIR", "/dev/null"),
     ("TUNNEL_PING", "0"),
     ("TUNNEL_PING", "inf"),
 ]

@@ -137,7 +137,7 @@ def test_an_in_memory_layer_is_fine_while_developing():
         {"TUNNEL_PING": 5},
         {"TUNNEL_PUBLIC_URL": "https://panel.example.org"},
         {"TUNNEL_PUBLIC_URL": "wss://panel.example.org/tunnel"},
-        {"TUNNEL_TRUSTED_PROXIES": ("127.0.0.1", "10.0.0.1/8", "fd00::/8")},
+        {"TUNNEL_TRUSTED_PROXIES": ("127.0.0.1", "10.0.0.1/8", "fd00::/8", "unix")},
     ],
     ids=str,
 )
@@ -181,9 +181,9 @@ MISSING = {
     "a number that is a switch": (override_settings(TUNNEL_PING=True), "tunnel.E010"),
     "a number out of bounds": (override_settings(TUNNEL_HEARTBEAT=0), "tunnel.E010"),
     "a list that is a word": (override_settings(TUNNEL_TRUSTED_PROXIES="127.0.0.1"), "tunnel.E010"),
-    "a proxy that is no address": (override_settings(TUNNEL_TRUSTED_PROXIES=["localhost"]), "tunnel.E012"),
+    "a proxy that is no address": (override_settings(TUNNEL_TRUSTED_PROXIES=["localhost"]), "tunnel.E010"),
     "a public URL in the clear": (override_settings(TUNNEL_PUBLIC_URL="http://panel.test"), "tunnel.W004"),
-    "a public URL without a scheme": (override_settings(TUNNEL_PUBLIC_URL="panel.test"), "tunnel.W004"),
+    "a public URL without a scheme": (override_settings(TUNNEL_PUBLIC_URL="panel.test"), "tunnel.E010"),
     "a mail address that is none": (override_settings(TUNNEL_ALERT_EMAILS=["ops"]), "tunnel.E026"),
     "a header in a mail address": (
         override_settings(TUNNEL_ALERT_EMAILS=["ops@example.org\nBcc: x@example.org"]),
