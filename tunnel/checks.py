@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
 from servers import tables
-from tunnel import admin_place, asgi_routes, layers, page_addresses
+from tunnel import admin_place, alert_mail, alert_webhook, asgi_routes, layers, page_addresses
 from tunnel.asgi_routes import Verdict
 from tunnel.conf import DEFAULTS, PREFIX
 from tunnel.conf import settings as tunnel_settings
@@ -137,7 +137,7 @@ def tunnel_values(**_: Any) -> list[CheckMessage]:
     found = [*_bad_values(), *_unknown_names()]
     if any(message.id == "tunnel.E010" for message in found):
         return found
-    return [*found, *_public_url()]
+    return [*found, *_public_url(), *_bad_alerts()]
 
 
 @register(Tags.security, deploy=True)
@@ -207,6 +207,15 @@ def _unknown_names() -> Iterator[CheckMessage]:
             yield checks.Warning(
                 f"{name} is no setting of the tunnel and changes nothing", hint=hint, id="tunnel.W011"
             )
+
+
+def _bad_alerts() -> Iterator[CheckMessage]:
+    for sentence in alert_mail.problems():
+        hint = 'TUNNEL_ALERT_EMAILS = ["ops@example.org"]'
+        yield Error(sentence, hint=hint, id="tunnel.E026")
+    for sentence in alert_webhook.problems():
+        hint = "docs/alerts.md says what a webhook needs"
+        yield Error(sentence, hint=hint, id="tunnel.E027")
 
 
 def _public_url() -> Iterator[CheckMessage]:
