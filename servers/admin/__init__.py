@@ -3,5 +3,6 @@
 from servers.admin.commands import CommandRecordAdmin
 from servers.admin.servers import ServerAdmin
 from servers.admin.tags import TagAdmin
+from servers.admin.tokens import ApiTokenAdmin
 
-__all__ = ["CommandRecordAdmin", "ServerAdmin", "TagAdmin"]
+__all__ = ["ApiTokenAdmin", "CommandRecordAdmin", "ServerAdmin", "TagAdmin"]
