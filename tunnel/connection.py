@@ -21,6 +21,7 @@ from agent_client.protocol.events import (
 )
 from agent_client.protocol.limits import Timing
 from agent_client.protocol.messages import Command, Hello
+from tunnel import metrics
 from tunnel.conf import settings
 from tunnel.handshake import Admission
 from tunnel.logs import about
@@ -86,6 +87,11 @@ class AgentConnection:
     def pending(self) -> int:
         """How many commands await a reply."""
         return self._session.pending
+
+    @property
+    def queued(self) -> int:
+        """How many characters wait to be sent."""
+        return self._session.queued
 
     def command(self, command: Command, *, timeout: float, on_outcome: OnOutcome) -> None:
         """Send a command; `on_outcome` is called exactly once, also when it could not be sent."""
@@ -159,6 +165,7 @@ class AgentConnection:
 
     def _on_rtt(self, event: RttMeasured) -> None:
         self.rtt = event.seconds
+        metrics.round_trip(event.seconds)
 
     def _on_reply(self, event: ReplyReceived) -> None:
         event.owner(Outcome.from_reply(event.reply))

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 from agent_client.protocol import CloseCode
 from agent_client.protocol.messages import Hello
 from servers.threads import in_thread
-from tunnel import facts, figures, sessions, stopping
+from tunnel import facts, figures, metrics, sessions, stopping
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection, Send
 from tunnel.handshake import Admission
@@ -162,6 +162,16 @@ class Worker:
         self._tell_state(admission.welcome.server, admission.welcome.agent_id)
         return connection
 
+    @property
+    def tunnels(self) -> int:
+        """How many tunnels it holds."""
+        return len(self._by_session)
+
+    @property
+    def queued(self) -> int:
+        """How many characters wait for agents that read slowly."""
+        return sum(connection.queued for connection in list(self._by_session.values()))
+
     def find(self, agent_id: str) -> AgentConnection | None:
         """Return the open connection of an agent."""
         return self._by_agent.get(agent_id)
@@ -192,6 +202,7 @@ class Worker:
 
     def ended(self, connection: AgentConnection, reason: CloseReason, detail: str) -> None:
         """Forget a connection and end its row."""
+        metrics.session_closed(reason.value)
         agent_id = connection.welcome.agent_id
         if self._by_agent.get(agent_id) is connection:
             del self._by_agent[agent_id]
