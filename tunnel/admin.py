@@ -7,13 +7,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from servers import access
+from servers.admin import base
 from tunnel import admin_history, admin_servers  # noqa: F401 - importing registers them
 from tunnel.models import Node
 
 if TYPE_CHECKING:
     NodeModelAdmin = admin.ModelAdmin[Node]
 else:
-    NodeModelAdmin = admin.ModelAdmin  # Django's own class takes no type parameter
+    NodeModelAdmin = base.ModelAdmin
 
 
 @admin.register(Node)

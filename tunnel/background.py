@@ -11,22 +11,27 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 from django.db.models.functions import Now
 
+from servers import records
 from servers.models import CommandRecord, Server
 from servers.threads import in_thread
 from tunnel import figures, samples, sessions
 from tunnel.conf import settings
+from tunnel.dispatch import MAX_TIMEOUT
 from tunnel.models import Refusal, Sample, Session, Worker
 
 log = logging.getLogger("tunnel.background")
 
 SWEEP_LEASE = 8.0  # seconds one background worker sweeps alone; web workers nudge each 9
 PRUNE_EVERY = 3600.0  # seconds
+FORGOTTEN_EVERY = 60.0  # seconds
+FORGOTTEN_AFTER = timedelta(seconds=2 * MAX_TIMEOUT)  # no caller waits so long: it is dead
 PRUNE_BATCH = 1_000  # rows a statement deletes, so that no table is locked for long
 MAX_ROWS = 5_000  # figures in one job
 STALE_WORKERS = timedelta(days=1)  # a worker row without sessions is kept so long after its lease
 NAME = str(uuid.uuid4())  # of this process, as the holder of leases
 
 _reachable_since: float | None = None
+_ended_forgotten = -math.inf
 _pruned = -math.inf
 
 
@@ -78,8 +83,8 @@ def write_figures(rows: list[list[Any]]) -> int:
 
 
 def sweep() -> None:
-    """End sessions of dead workers and prune what is too old, unless another process does so now."""
-    global _reachable_since, _pruned
+    """End what the dead left open and prune what is too old, unless another process does so now."""
+    global _reachable_since, _ended_forgotten, _pruned
     now = time.monotonic()
     if not sessions.take_lease("sweep", NAME, SWEEP_LEASE):
         return
@@ -89,6 +94,9 @@ def sweep() -> None:
     if now - _reachable_since >= sessions.LEASE.total_seconds():
         for agent_id in sessions.end_lost():
             log.info("the worker of a session is dead agent=%s", agent_id)
+    if now - _ended_forgotten >= FORGOTTEN_EVERY:
+        _ended_forgotten = now
+        records.end_forgotten(FORGOTTEN_AFTER)
     if now - _pruned >= PRUNE_EVERY:
         _pruned = now
         prune()

@@ -15,8 +15,8 @@ from typing import Any
 import dj_database_url
 from csp.constants import NONE, SELF
 
+from tunnel.redis_layers import channel_layers
 from yumna_panel import embedded_redis
-from yumna_panel.channel_layers import channel_layers
 from yumna_panel.environment import SECRET_KEY_LENGTH, BadSetting, Environment
 from yumna_panel.private_files import ensure_private_folder, write_private_once
 from yumna_panel.tunnel_settings import tunnel_settings
@@ -111,6 +111,8 @@ if environment.is_set("DATABASE_URL"):
         raise BadSetting(
             "DATABASE_URL", "is no database URL such as postgres://user:password@host/name"
         ) from exc
+if password := environment.secret("DATABASE_PASSWORD"):
+    database["PASSWORD"] = password
 database["CONN_MAX_AGE"] = 0  # under ASGI a thread's connection would outlive its request
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}

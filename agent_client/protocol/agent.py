@@ -34,6 +34,9 @@ from agent_client.protocol.session import Session, State, Step, Urgency
 from agent_client.protocol.text import JsonObject
 
 SHORTEST_PERIOD = 0.1  # seconds; no master may keep a node busy with pings or heartbeats
+FIRST_REPORT = (
+    0.5  # seconds from the first PONG to the PING that tells the round trip: somebody may be looking
+)
 LONGEST_PERIOD = 3600.0  # seconds; nor make it wait for ever
 
 REJECTIONS = {
@@ -210,6 +213,8 @@ class AgentSession(Session):
     def _measured(self, pong: Pong, now: float) -> list[Event]:
         if self._ping_sent is None or pong.timestamp != self._ping_sent[0]:
             return self._unasked(now)
+        if self.rtt is None:
+            self._next_ping = min(self._next_ping, now + FIRST_REPORT)
         self.rtt = now - self._ping_sent[1]
         self._ping_sent = None
         if pong.server_time is not None:

@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from servers import access, rights
+from servers.admin import base
 from servers.models import Grant, Server, ServerGroup
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     GrantStack = admin.StackedInline[Grant, ServerGroup]
     GrantFormSetBase = forms.BaseInlineFormSet[Grant, ServerGroup, forms.ModelForm[Grant]]
 else:
-    GroupModelAdmin = admin.ModelAdmin
+    GroupModelAdmin = base.ModelAdmin
     GroupModelForm = forms.ModelForm
     GrantModelForm = forms.ModelForm
-    GrantStack = admin.StackedInline
+    GrantStack = base.StackedInline
     GrantFormSetBase = forms.BaseInlineFormSet
 
 MAX_NAMED = 20  # servers that one line of the history names

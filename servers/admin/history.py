@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from servers import access
+from servers.admin import base
 from servers.text import visible
 
 MAX_ROWS: Final = 20_000  # of one export; about 10 MB, which a spreadsheet still opens
@@ -44,7 +45,7 @@ class OfServerFilter(admin.SimpleListFilter):
         return self.value() is not None
 
 
-class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter when it runs
+class HistoryAdmin(base.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter when it runs
     """Rows of what happened on servers, each with a `server`; who may see the server may see them.
 
     `csv_columns` are (heading, method or attribute) of the export.

@@ -17,6 +17,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods
 
 from servers import access, identity
+from servers.admin import base
 from servers.admin.forms import ChosenSecretForm
 from servers.admin.new_secrets import NewSecret, connect_page, secret_page
 from servers.admin.second_factor_page import SecondFactorPage
@@ -27,7 +28,7 @@ from servers.text import visible
 if TYPE_CHECKING:
     ServerModelAdmin = admin.ModelAdmin[Server]
 else:
-    ServerModelAdmin = admin.ModelAdmin
+    ServerModelAdmin = base.ModelAdmin
 
 CONFIRM_TEMPLATE = "admin/servers/server/confirm.html"
 

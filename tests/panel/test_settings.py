@@ -188,6 +188,13 @@ def test_a_postgres_url_is_taken_apart(load):
     assert (database["PASSWORD"], database["PORT"], database["CONN_MAX_AGE"]) == ("s@cret", 5433, 0)
 
 
+def test_the_password_of_the_database_may_come_in_a_file(load, tmp_path):
+    (tmp_path / "password").write_text("s@cret\n")
+    url, file = "postgres://panel@db.example.com/yumna", str(tmp_path / "password")
+    database = load(DATABASE_URL=url, DATABASE_PASSWORD_FILE=file)["DATABASES"]["default"]
+    assert (database["USER"], database["PASSWORD"]) == ("panel", "s@cret")
+
+
 def test_a_data_folder_may_hold_any_character(load, tmp_path):
     odd = tmp_path / "my %41 data; #1 ünï"
     assert load(DATA_DIR=str(odd))["DATABASES"]["default"]["NAME"] == str(odd / "db.sqlite3")

@@ -177,11 +177,11 @@ def test_without_django_otp_the_check_says_so_and_nobody_gets_through(
     assert second_factor_can_be_shown() == []
     monkeypatch.setattr(second_factor, "installed", lambda: False)
     (error,) = second_factor_can_be_shown()
-    assert (error.id, error.level) == ("servers.E002", checks.ERROR)
+    assert (error.id, error.level) == ("servers.E004", checks.ERROR)
     assert "has none" in unescape(browser.get(PAGE).content.decode())
     with pytest.raises(SecondFactorNeeded):
         nodes.run(wired, "system", "exec", actor=root)
     settings.TUNNEL_SECOND_FACTOR = 0
     assert second_factor_can_be_shown() == []
     settings.TUNNEL_SECOND_FACTOR = "soon"
-    assert second_factor_can_be_shown()[0].id == "servers.E002"
+    assert second_factor_can_be_shown()[0].id == "servers.E004"

@@ -13,7 +13,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.ports import free_port, wait_for_port
-from yumna_panel.channel_layers import SOCKET_TIMEOUT, channel_layers, redis_host
+from tunnel.redis_layers import SOCKET_TIMEOUT, channel_layers, redis_host
 from yumna_panel.demo import certificate
 from yumna_panel.embedded_redis import find_binary
 
