@@ -33,25 +33,26 @@ CONSOLE: Final = Console()
 class Narrowed:
     """A user as a token lets them act: never more than the user may, and only so much.
 
-    `permissions` are words of PERMISSIONS, `groups` primary keys of server groups, None for no limit.
+    `permissions` are words of PERMISSIONS, `groups` primary keys of server groups, None for no limit. `name` tells
+    the history which token it was.
     """
 
     user: AbstractBaseUser
     permissions: frozenset[str]
     groups: frozenset[int] | None = None
+    name: str = ""
 
     def __str__(self) -> str:
-        return str(self.user)
+        return f"{self.user} (token {self.name})" if self.name else str(self.user)
 
 
 Actor = AbstractBaseUser | AnonymousUser | Console | Narrowed
 
 
 def person(actor: Actor | None) -> AbstractBaseUser | None:
-    """Return the user behind an actor, for the history; None where there is none."""
-    if isinstance(actor, Narrowed):
-        return actor.user
-    return actor if isinstance(actor, AbstractBaseUser) else None
+    """Return the user behind an actor, for the history; None when it is nobody with an account."""
+    user = actor.user if isinstance(actor, Narrowed) else actor
+    return user if isinstance(user, AbstractBaseUser) else None
 
 
 def allowed(actor: Actor, server: Server | None, perm: str) -> bool:

@@ -19,10 +19,10 @@ _OUR_COLUMNS = frozenset({"agent_id", "connection_type"})
 def register() -> None:
     """Add the checks to Django's registry."""
     checks.register(table_is_ours, checks.Tags.database)
-    checks.register(second_factor_can_be_shown, checks.Tags.security)
     checks.register(migrations_are_ours, checks.Tags.database)
     checks.register(moments_have_a_zone, checks.Tags.compatibility)
     checks.register(somebody_reaches_them, checks.Tags.compatibility)
+    checks.register(second_factor_can_be_shown, checks.Tags.security)
     checks.register(commands_outlive_requests, checks.Tags.compatibility)
     checks.register(chosen_secrets_are_hashed_well, checks.Tags.security, deploy=True)
 

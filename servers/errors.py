@@ -13,6 +13,7 @@ TunnelError
 │   ├── Revoked              outcome unknown: the server was suspended, rotated or changed meanwhile
 │   └── CommandFailed        answered with an error
 ├── ChangedMeanwhile         somebody else changed the same thing first
+├── TokenNotPossible         an API token that may not be made so
 ├── SecretTooShort           a chosen secret that could be guessed
 └── SecretNotSendable        a chosen secret that no header can carry
 
@@ -160,6 +161,17 @@ class ChangedMeanwhile(TunnelError):
 
     def __str__(self) -> str:
         return f"{self.what} was changed by somebody else meanwhile, look again before you repeat this"
+
+
+class TokenNotPossible(TunnelError, ValueError):
+    """An API token that this person may not make, or not so."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.why
 
 
 class SecretTooShort(TunnelError, ValueError):

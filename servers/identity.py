@@ -12,8 +12,8 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from servers import credentials
-from servers.access import Actor, person
+from servers import access, credentials
+from servers.access import Actor
 from servers.errors import ChangedMeanwhile
 from servers.models import AGENT_ID_LENGTHS, IDENTITY_FIELDS, Server
 from servers.signals import announce
@@ -37,7 +37,7 @@ def create(name: str, *, agent_id: str | None = None, by: Actor | None = None) -
         try:
             with transaction.atomic():
                 server.save(force_insert=True)
-                _note(server, by, _("Added."), added=True)
+                _note(server, by, _("Added."), flag="ADDITION")
         except IntegrityError:
             if attempt == CREATE_TRIES:
                 raise
@@ -133,11 +133,23 @@ def _set_digest(server: Server, digest: str, by: Actor | None, message: str) -> 
     announce(server.pk, server.agent_id)
 
 
-def _note(server: Server, by: Actor | None, message: str, *, added: bool = False) -> None:
-    """Write the admin's history, where there is an admin and a person."""
-    who = person(by)
-    if who is None or not apps.is_installed("django.contrib.admin"):
-        return
-    from django.contrib.admin.models import ADDITION, CHANGE, LogEntry  # a model of an app a panel may lack
+def note_change(server: Server, by: Actor | None, message: str) -> None:
+    """Write into the admin's history that `by` changed this server."""
+    _note(server, by, message)
 
-    LogEntry.objects.log_actions(who.pk, [server], ADDITION if added else CHANGE, message, single_object=True)
+
+def note_deletion(server: Server, by: Actor | None) -> None:
+    """Write into the admin's history that `by` deletes this server; call it before."""
+    _note(server, by, "", flag="DELETION")
+
+
+def _note(server: Server, by: Actor | None, message: str, *, flag: str = "CHANGE") -> None:
+    """Write the admin's history, where there is an admin and a person."""
+    person = access.person(by)
+    if person is None or not apps.is_installed("django.contrib.admin"):
+        return
+    from django.contrib.admin import models as history  # of an app a panel may lack
+
+    history.LogEntry.objects.log_actions(
+        person.pk, [server], getattr(history, flag), message, single_object=True
+    )

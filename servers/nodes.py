@@ -46,18 +46,22 @@ def run(
     *,
     actor: access.Actor | None = None,
     timeout: float = TIMEOUT,
+    command_id: uuid.UUID | None = None,
 ) -> Any:
     """Run one action of one service on a server and return its data.
 
     `actor` is the user who asks, `access.CONSOLE` for somebody with a shell on the panel's host, or None for the
-    panel's own errands, which are neither judged nor recorded. `timeout` is in seconds.
+    panel's own errands, which are neither judged nor recorded. `timeout` is in seconds. `command_id`, if given, is a
+    fresh one by which the caller finds the record again.
 
     Raises:
         NotAllowed: the actor may not run commands here, or the server is suspended.
         SecondFactorNeeded: the person has to confirm first (`servers.second_factor`).
         CommandError: it did not end well; `ran` says "no", "yes" or "unknown".
     """
-    command = _Command(uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic())
+    command = _Command(
+        command_id or uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic()
+    )
     transport = _admit(command)
     try:
         data = transport.run(
@@ -78,9 +82,12 @@ async def arun(
     *,
     actor: access.Actor | None = None,
     timeout: float = TIMEOUT,
+    command_id: uuid.UUID | None = None,
 ) -> Any:
     """Do as `run` does, on an event loop."""
-    command = _Command(uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic())
+    command = _Command(
+        command_id or uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic()
+    )
     transport = await _admit_in_thread(command)
     try:
         data = await transport.arun(

@@ -29,7 +29,7 @@ WANTED = (
         "LICENSE",
     ),
 )
-TARGET = Path(__file__).resolve().parent.parent / "tests" / "vendor" / "compose-spec"
+TARGET = Path(__file__).resolve().parent.parent / "tests" / "deploy" / "vendor" / "compose-spec"
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from servers.threads import in_thread
 from tunnel import figures, samples, sessions
 from tunnel.conf import settings
 from tunnel.dispatch import MAX_TIMEOUT
-from tunnel.models import Refusal, Sample, Session, Worker
+from tunnel.models import IdempotencyKey, Refusal, Sample, Session, Worker
 
 log = logging.getLogger("tunnel.background")
 
@@ -27,6 +27,7 @@ FORGOTTEN_EVERY = 60.0  # seconds
 FORGOTTEN_AFTER = timedelta(seconds=2 * MAX_TIMEOUT)  # no caller waits so long: it is dead
 PRUNE_BATCH = 1_000  # rows a statement deletes, so that no table is locked for long
 MAX_ROWS = 5_000  # figures in one job
+KEEP_KEYS = timedelta(days=1)  # the reply to an idempotency key; who asks again later gives a new command
 STALE_WORKERS = timedelta(days=1)  # a worker row without sessions is kept so long after its lease
 NAME = str(uuid.uuid4())  # of this process, as the holder of leases
 
@@ -109,12 +110,14 @@ def prune() -> dict[str, int]:
     old_sessions = Session.objects.filter(closed_at__lt=ended)
     old_commands = CommandRecord.objects.filter(created_at__lt=finished)
     old_samples = Sample.objects.filter(at__lt=Now() - timedelta(hours=settings.KEEP_SAMPLES))
+    old_keys = IdempotencyKey.objects.filter(created_at__lt=Now() - KEEP_KEYS)
     dead = Worker.objects.filter(lease_until__lt=Now() - STALE_WORKERS, sessions=None)
     return {
         "sessions": _delete(old_sessions),
         "commands": _delete(old_commands),
         "samples": _delete(old_samples),
         "refusals": _delete(Refusal.objects.filter(last_at__lt=ended)),
+        "idempotency keys": _delete(old_keys),
         "workers": _delete(dead),
     }
 

@@ -42,6 +42,7 @@ REASONS: dict[int, CloseReason] = {
     CloseCode.NO_HELLO: CloseReason.NO_HELLO,
     CloseCode.REPLACED: CloseReason.REPLACED,
     CloseCode.REVOKED: CloseReason.REVOKED,
+    CloseCode.SERVICE_RESTART: CloseReason.DISCONNECTED,  # the agent shall dial again, as after a restart
     CloseCode.WORKER_RESTART: CloseReason.WORKER_RESTART,
     CloseCode.INTERNAL_ERROR: CloseReason.INTERNAL,
 }

@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from typing import Any
 
-from agent_client.protocol import Code, InvalidState
+from agent_client.protocol import CloseCode, Code, InvalidState
 from tunnel import worker
 from tunnel.outcomes import Outcome
 from tunnel.requests import Request
@@ -88,6 +88,25 @@ async def arun(agent_id: str, request: Request) -> Any:
         return (await _ask(agent_id, request)).result()
     future = asyncio.run_coroutine_threadsafe(_ask(agent_id, request), loop)
     return (await asyncio.wrap_future(future)).result()
+
+
+async def disconnect(inbox: str, session: str) -> None:
+    """Have the worker behind `inbox` close a session whose agent stays welcome; called on any event loop."""
+    loop = _loop()
+    if loop is asyncio.get_running_loop():
+        await _disconnect(inbox, session)
+    else:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_disconnect(inbox, session), loop))
+
+
+async def _disconnect(inbox: str, session: str) -> None:
+    here = worker.running()
+    mine = here.find_session(session) if here is not None else None
+    if mine is not None:
+        mine.close(CloseCode.SERVICE_RESTART, "from the panel")
+        return
+    switchboard = await _switchboard()
+    switchboard.cut(inbox, session, CloseCode.SERVICE_RESTART)
 
 
 def announce_identity(server: int, agent_id: str) -> None:

@@ -37,6 +37,7 @@ class CloseReason(models.TextChoices):
     REVOKED = "revoked", _("suspended, secret rotated, or connection type changed")
     NO_HELLO = "no_hello", _("the agent did not introduce itself")
     RUBBISH = "rubbish", _("the agent broke the protocol")
+    DISCONNECTED = "disconnected", _("somebody disconnected it in the panel")
     WORKER_RESTART = "worker_restart", _("the panel's worker was restarted")
     WORKER_LOST = "worker_lost", _("the panel's worker died")
     INTERNAL = "internal", _("the panel had an internal error")
@@ -72,6 +73,7 @@ class Session(models.Model):
         indexes = [
             models.Index(fields=["server", "closed_at"], name="tunnel_session_latest"),
             models.Index(fields=["closed_at"], name="tunnel_session_closed"),
+            models.Index(fields=["-opened_at"], name="tunnel_session_newest"),
         ]
 
     def __str__(self) -> str:
@@ -110,7 +112,10 @@ class Refusal(models.Model):
                 fields=["server", "reason", "address"], name="tunnel_one_refusal_of_a_kind"
             )
         ]
-        indexes = [models.Index(fields=["server", "-last_at"], name="tunnel_refusal_newest")]
+        indexes = [
+            models.Index(fields=["server", "-last_at"], name="tunnel_refusal_newest"),
+            models.Index(fields=["-last_at"], name="tunnel_refusal_by_time"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.reason} {self.address}"
@@ -151,6 +156,31 @@ class Outage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.server_id} {self.since}"
+
+
+class IdempotencyKey(models.Model):
+    """A key that a program gave with a command, and the reply, so that the same request again runs nothing twice.
+
+    The row is written before the command is sent. `status` is null until there is a reply: while the command runs,
+    and for ever when the process died meanwhile.
+    """
+
+    owner = models.CharField(max_length=64)  # whose key it is: people may choose the same
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)  # of server and body
+    command = models.UUIDField()
+    status = models.PositiveSmallIntegerField(null=True)
+    reply = models.TextField(blank=True, default="")  # JSON
+    created_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
+        constraints = [models.UniqueConstraint(fields=["owner", "key"], name="tunnel_one_key_an_owner")]
+
+    def __str__(self) -> str:
+        return str(self.command)
 
 
 class Lease(models.Model):

@@ -37,6 +37,7 @@ class Presence:
     session: UUID | None = None
     worker: str = ""
     address: str = ""
+    lease_until: datetime | None = None
     close_reason: str = ""
     close_detail: str = ""
 
@@ -90,6 +91,7 @@ def _presence(server: Server, session: Session | None) -> Presence:
         session=session.pk,
         worker=str(session.worker),
         address=session.address or "",
+        lease_until=session.worker.lease_until if state is State.ACTIVE else None,
         close_reason="" if state is State.ACTIVE else reason,
         close_detail="" if state is State.ACTIVE else session.close_detail,
     )

@@ -1,7 +1,7 @@
-"""The tunnel's pages. Include these before the admin's own patterns: `path("", include("tunnel.urls"))`."""
+"""The tunnel's pages and its REST interface. Include these before the admin's own patterns: `path("", include("tunnel.urls"))`."""
 
 from django.contrib import admin
-from django.urls import URLPattern, path
+from django.urls import URLPattern, include, path
 
 from tunnel import installed
 
@@ -22,4 +22,4 @@ def _pages() -> list[URLPattern]:
     ]
 
 
-urlpatterns = [*below_admin(_pages)]
+urlpatterns = [*below_admin(_pages), path("api/tunnel/v1/", include("tunnel.api.urls"))]

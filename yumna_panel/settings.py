@@ -18,13 +18,13 @@ from csp.constants import NONE, SELF
 from tunnel.redis_layers import channel_layers
 from yumna_panel import embedded_redis
 from yumna_panel.environment import SECRET_KEY_LENGTH, BadSetting, Environment
-from yumna_panel.private_files import ensure_private_folder, write_private_once
+from yumna_panel.private_files import write_private_once
 from yumna_panel.tunnel_settings import tunnel_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environment = Environment.of_process()
 
-DATA_DIR = ensure_private_folder(Path(environment.text("DATA_DIR", str(BASE_DIR / ".demo"))).absolute())
+DATA_DIR = environment.folder("DATA_DIR", BASE_DIR / ".demo")
 
 LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS = environment.hosts("ALLOWED_HOSTS", LOOPBACK_HOSTS)
@@ -63,7 +63,7 @@ if find_spec("django_otp"):
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "yumna_panel.static_files.StaticFiles",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",

@@ -21,7 +21,7 @@ from tunnel.browser_consumers import BEAT
 from tunnel.conf import DEFAULTS
 
 UNITS = ["yumna-panel.service", "yumna-worker.service", "yumna-agent.service"]
-VENDOR = ROOT / "tests" / "vendor" / "compose-spec"
+VENDOR = ROOT / "tests" / "deploy" / "vendor" / "compose-spec"
 MEBIBYTE = 1024 * 1024
 
 

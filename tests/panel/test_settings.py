@@ -56,6 +56,8 @@ BAD = {
     "TUNNEL_KEEP_SESSIONS": "1.5",
     "TUNNEL_TLS_ONLY": "perhaps",
     "TUNNEL_PINGS": "8",
+    "TUNNEL_TRUSTED_PROXIES": "10.0.0.1, proxy.example.com",
+    "TUNNEL_PUBLIC_URL": "panel.example.com",
 }
 
 
@@ -75,6 +77,8 @@ MORE_BAD = [
     ("ALLOWED_HOSTS", "panel.example.com:8000"),
     ("ALLOWED_HOSTS", "panel.example.com/admin"),
     ("CSRF_TRUSTED_ORIGINS", "https://panel.example.com/admin"),
+    ("DATA_DIR", "/proc/nowhere"),
+    ("DATA_DIR", "/dev/null"),
     ("TUNNEL_PING", "0"),
     ("TUNNEL_PING", "inf"),
 ]

@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import time
 import uuid
 from datetime import timedelta
 from html import unescape
@@ -117,7 +116,7 @@ def test_a_worker_that_died_long_ago_leaves_its_servers_offline(worker):
     assert not in_state(Server.objects.all(), State.RECONNECTING).exists()
 
 
-def test_a_thousand_servers_cost_as_many_queries_as_ten_and_300_ms_at_most(admin_client, worker):
+def test_a_thousand_servers_cost_as_many_queries_as_ten(admin_client, worker):
     def grow_to(count: int) -> int:
         new = [
             Server(name=f"s{n:04}", agent_id=f"agent-{n:04}") for n in range(Server.objects.count(), count)
@@ -133,12 +132,6 @@ def test_a_thousand_servers_cost_as_many_queries_as_ten_and_300_ms_at_most(admin
 
     grow_to(1)
     assert grow_to(10) == grow_to(1000)
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        admin_client.get(SERVERS)
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.3
 
 
 # Sessions and refusals -------------------------------------------------------------------------------------------

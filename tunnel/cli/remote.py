@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Final, get_args
 from urllib.parse import quote
 
-from servers.errors import BusUnavailable, CommandError, NoReply, NotAllowed, Ran, RelayLost, from_code
+from servers.errors import BusUnavailable, CommandError, NoReply, Ran, RelayLost
 from tunnel.cli import doctor_node, doctor_remote, rest_facts
 from tunnel.cli.exits import Exit, Failure
 from tunnel.cli.facts import Change, Node, Secret
@@ -82,7 +82,7 @@ class Remote:
             if exc.told.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT):
                 raise Failure(f"{name} was not added: {exc}", Exit.USAGE) from exc
             raise
-        return rest_facts.secret(made)
+        return rest_facts.secret(made, str(self._rest.where))
 
     def suspend(self, node: Node) -> Change:
         """Refuse the server's agent and cut its tunnel."""
@@ -95,7 +95,7 @@ class Remote:
     def rotate_secret(self, node: Node) -> Secret:
         """Give the server a new secret and cut its tunnel."""
         made = self._rest.call("POST", f"{_path(node)}rotate-secret/", {}, patience=CUT_PATIENCE)
-        return rest_facts.secret(made, node)
+        return rest_facts.secret(made, str(self._rest.where), node)
 
     def findings(self, node: str | None) -> Iterator[Finding]:
         """Check the way to the panel, what the token allows, and the way to a node."""
@@ -155,8 +155,8 @@ def _command_error(failure: Failure) -> CommandError:
 
 def _told(problem: Problem) -> CommandError:
     told = problem.told
+    code = told.code or str(told.status)
     if told.ran in get_args(Ran):
-        return CommandError(told.code or str(told.status), str(problem), told.ran)  # type: ignore[arg-type]
-    if told.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
-        return NotAllowed(str(problem))
-    return from_code(told.code or str(told.status), str(problem))
+        return CommandError(code, str(problem), told.ran)  # type: ignore[arg-type]
+    refused = told.status < HTTPStatus.INTERNAL_SERVER_ERROR  # before it was sent anywhere
+    return CommandError(code, str(problem), "no" if refused else "unknown")

@@ -98,7 +98,7 @@ class Rest:
         A thread that is given up on ends with the process: looking up a name has no time limit anywhere else.
         `patience` is how many seconds the panel may take for its answer, `key` makes a repeated call harmless.
         """
-        target = path + (f"?{urlencode(query)}" if query else "")
+        target = path + (f"?{urlencode(query, errors='replace')}" if query else "")
         headers = {"Idempotency-Key": key} if key else {}
         future: Future[dict[str, Any]] = Future()
         work = threading.Thread(
@@ -174,7 +174,9 @@ class Rest:
 
     def _content(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
         content = bytearray()
-        while piece := response.read(PIECE):
+        while piece := response.read1(
+            PIECE
+        ):  # what is there, so that a trickle comes past the deadline below
             content += piece
             if len(content) > LARGEST:
                 raise NotThePanel(f"the answer of {self.where} is larger than {LARGEST >> 20} MiB")

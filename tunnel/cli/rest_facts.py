@@ -110,12 +110,16 @@ def change(values: Any, of: Node) -> Change:
     return Change(of.name, of.agent_id, told.text("status"), changed, told.word("tunnel", get_args(Tunnel)))
 
 
-def secret(values: Any, of: Node | None = None) -> Secret:
-    """Return the answer that holds a secret: to a new server, or to a rotation `of` a known one."""
+def secret(values: Any, reached_at: str, of: Node | None = None) -> Secret:
+    """Return the answer that holds a secret: to a new server, or to a rotation `of` a known one.
+
+    A panel that does not say where its agents dial is dialled at `reached_at`, where it was reached from here.
+    """
     told = _Members(values)
     name = of.name if of else told.text("name")
     tunnel: Tunnel = told.word("tunnel", get_args(Tunnel)) if of else "none"
-    return Secret(name, told.text("agent_id"), told.text("secret"), told.text("master_url", ""), tunnel)
+    master_url = told.text("master_url", "") or reached_at
+    return Secret(name, told.text("agent_id"), told.text("secret"), master_url, tunnel)
 
 
 def _wrong(name: str, value: object) -> NotThePanel:

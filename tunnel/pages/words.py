@@ -39,6 +39,7 @@ ADVICE: Final = {
     CloseReason.RUBBISH: gettext_lazy(
         "Read the agent’s log, and give the node the agent of this panel’s version."
     ),
+    CloseReason.DISCONNECTED: gettext_lazy("The agent dials again by itself."),
     CloseReason.WORKER_RESTART: gettext_lazy(
         "The agent should have dialled again within a minute. Read its log on the node."
     ),

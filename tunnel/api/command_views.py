@@ -1,0 +1,111 @@
+"""`servers/<agent_id>/commands/`: one command, through the one door, waited for on the event loop."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from servers import nodes
+from servers.access import Actor
+from servers.errors import CommandError
+from servers.models import Server
+from tunnel.api import problems
+from tunnel.api.documented import AGENT_ID, COMMAND_PROBLEMS, IDEMPOTENCY_KEY
+from tunnel.api.fields import Number, Strict, Text
+from tunnel.api.idempotency import Claim, claim
+from tunnel.api.server_views import valid
+from tunnel.api.views import AsyncApiView, one_server
+
+LONGEST: Final = 30.0  # seconds; proxies in front of a panel give up at 60
+SHORTEST: Final = 0.1
+MAX_WORD: Final = 64  # characters of a service and an action; what the history keeps
+
+
+class GiveCommand(Strict):
+    """What to run."""
+
+    service = Text(max_length=MAX_WORD)
+    action = Text(max_length=MAX_WORD)
+    params = serializers.DictField(required=False, help_text="The action's parameters, docs/protocol.md §5.")
+    timeout = Number(
+        min_value=SHORTEST,
+        max_value=LONGEST,
+        required=False,
+        help_text="Seconds it may take on the node; 10 if not given.",
+    )
+
+
+class ReplyFields(serializers.Serializer):
+    """What a command answered."""
+
+    id = serializers.UUIDField(help_text="The command's, under which the history has it.")
+    service = serializers.CharField()
+    action = serializers.CharField()
+    data = serializers.JSONField(help_text="The answer of the node.", allow_null=True)
+    duration_seconds = serializers.FloatField()
+
+
+@dataclass(frozen=True)
+class _Order:
+    server: Server
+    actor: Actor
+    id: uuid.UUID
+    given: dict[str, Any]
+    claim: Claim
+
+
+class ServerCommands(AsyncApiView):
+    """Runs one command on one server."""
+
+    def prepare(self, request: Any, agent_id: str) -> _Order:
+        """Judge the caller and the command, and take its idempotency key."""
+        server = one_server(self.actor, agent_id, "run_command")
+        given = valid(GiveCommand(data=request.data))
+        command = uuid.uuid4()
+        return _Order(server, self.actor, command, given, claim(request, server, command))
+
+    @extend_schema(
+        operation_id="run_command",
+        parameters=[AGENT_ID, IDEMPOTENCY_KEY],
+        request=GiveCommand,
+        responses={200: ReplyFields, **COMMAND_PROBLEMS},
+    )
+    async def post(self, request: Any, order: _Order) -> Response:
+        """Run one action of one service on a server and wait for its reply, at most 31 seconds."""
+        if order.claim.reply is not None:
+            return order.claim.reply
+        try:
+            response = await _run(order)
+        except CommandError as exc:
+            problem = problems.of_command(exc, id=str(order.id))
+            response = problems.handle(problem, {"request": request})
+            await order.claim.keep(response, release=exc.ran == "no")
+        else:
+            await order.claim.keep(response)
+        return response
+
+
+async def _run(order: _Order) -> Response:
+    given, began = order.given, time.monotonic()
+    data = await nodes.arun(
+        order.server,
+        given["service"],
+        given["action"],
+        given.get("params"),
+        actor=order.actor,
+        timeout=given.get("timeout", nodes.TIMEOUT),
+        command_id=order.id,
+    )
+    return Response(
+        {
+            "id": str(order.id),
+            "service": given["service"],
+            "action": given["action"],
+            "data": data,
+            "duration_seconds": round(time.monotonic() - began, 6),
+        }
+    )

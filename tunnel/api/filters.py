@@ -1,0 +1,111 @@
+"""The filters of lists; a value that is none is refused, never ignored."""
+
+from typing import Any
+
+import django_filters
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+
+from servers.models import CommandRecord, Server
+from tunnel import presence
+from tunnel.models import Session
+from tunnel.presence import RECONNECTING_FOR, State
+
+MAX_WORDS = 10  # of a search; each is a few comparisons a row
+_ORDERS = ("name", "agent_id", "agent_version", "created_at", "last_seen", "rtt_seconds")
+
+
+def in_state(servers: QuerySet[Server], state: str) -> QuerySet[Server]:
+    """Return the servers in a state of `presence.State`, as `presence.of` would say of each."""
+    tunnels = servers.filter(connection_type=Server.ConnectionType.TUNNEL)
+    if state == State.DIRECT:
+        return servers.exclude(connection_type=Server.ConnectionType.TUNNEL)
+    if state == State.SUSPENDED:
+        return tunnels.filter(status=Server.Status.SUSPENDED)
+    welcome = tunnels.exclude(status=Server.Status.SUSPENDED)
+    of_server = Session.objects.filter(server=OuterRef("pk"))
+    live = Exists(presence.live_sessions().filter(server=OuterRef("pk")))
+    if state == State.ACTIVE:
+        return welcome.filter(live)
+    if state == State.NEVER:
+        return welcome.filter(~Exists(of_server))
+    since = Now() - RECONNECTING_FOR
+    lately = Exists(
+        of_server.filter(Q(closed_at__gt=since) | Q(closed_at=None, worker__lease_until__gt=since))
+    )
+    away = welcome.filter(~live, Exists(of_server))
+    return away.filter(lately) if state == State.RECONNECTING else away.filter(~lately)
+
+
+class ServerFilter(django_filters.FilterSet):
+    """`?search=&state=&tag=&status=&connection_type=&ordering=`; several tags: the servers that have all of them."""
+
+    search = django_filters.CharFilter(
+        method="find", help_text="Words in name, agent ID, host, notes and tags."
+    )
+    state = django_filters.ChoiceFilter(
+        choices=[(state.value, state.value) for state in State], method="of_state", help_text="Of the tunnel."
+    )
+    tag = django_filters.CharFilter(method="tagged", help_text="May be given several times.")
+    status = django_filters.ChoiceFilter(choices=Server.Status.choices)
+    connection_type = django_filters.ChoiceFilter(choices=Server.ConnectionType.choices)
+    ordering = django_filters.OrderingFilter(fields=[(name, name) for name in _ORDERS])
+
+    def find(self, servers: QuerySet[Server], name: str, text: str) -> QuerySet[Server]:  # noqa: ARG002 - a filter
+        """Keep what holds every word."""
+        for word in text.split()[:MAX_WORDS]:
+            servers = servers.filter(
+                Q(name__icontains=word)
+                | Q(agent_id__icontains=word)
+                | Q(host__icontains=word)
+                | Q(notes__icontains=word)
+                | Exists(Server.tags.through.objects.filter(server=OuterRef("pk"), tag__name__icontains=word))
+            )
+        return servers
+
+    def of_state(self, servers: QuerySet[Server], name: str, state: str) -> QuerySet[Server]:  # noqa: ARG002
+        """Keep what is in this state now."""
+        return in_state(servers, state)
+
+    def tagged(self, servers: QuerySet[Server], name: str, tag: str) -> QuerySet[Server]:  # noqa: ARG002
+        """Keep what has all the tags."""
+        for wanted in self.data.getlist("tag")[:MAX_WORDS] if hasattr(self.data, "getlist") else [tag]:
+            servers = servers.filter(
+                Exists(Server.tags.through.objects.filter(server=OuterRef("pk"), tag__name=wanted))
+            )
+        return servers
+
+
+class CommandFilter(django_filters.FilterSet):
+    """`?server=&state=&since=` of commands."""
+
+    server = django_filters.CharFilter(field_name="server__agent_id", help_text="An agent ID.")
+    state = django_filters.ChoiceFilter(choices=CommandRecord.State.choices)
+    since = django_filters.IsoDateTimeFilter(
+        field_name="created_at", lookup_expr="gte", help_text="RFC 3339."
+    )
+
+
+class SessionFilter(django_filters.FilterSet):
+    """`?server=&state=&since=` of sessions."""
+
+    server = django_filters.CharFilter(field_name="server__agent_id", help_text="An agent ID.")
+    state = django_filters.ChoiceFilter(choices=[("open", "open"), ("closed", "closed")], method="of_state")
+    since = django_filters.IsoDateTimeFilter(field_name="opened_at", lookup_expr="gte", help_text="RFC 3339.")
+
+    def of_state(self, sessions: QuerySet[Session], name: str, state: str) -> QuerySet[Session]:  # noqa: ARG002
+        """Keep the open ones, or the ended ones."""
+        return sessions.filter(closed_at__isnull=state == "open")
+
+
+def checked(filters: Any) -> Any:
+    """Return the rows of a filter set.
+
+    Raises:
+        ValidationError: a parameter has a value that is none.
+    """
+    from django_filters.utils import translate_validation
+
+    if not filters.is_valid():
+        raise translate_validation(filters.errors)
+    return filters.qs

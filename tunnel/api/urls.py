@@ -1,0 +1,28 @@
+"""The routes of the REST interface; `tunnel.urls` mounts them at `/api/tunnel/v1/`."""
+
+from django.urls import path, re_path
+
+from tunnel.api import command_views, explained, me, server_views, standing
+from tunnel.api.views import outside_transactions
+
+app_name = "api"
+
+_SERVER = "servers/<str:agent_id>/"
+
+urlpatterns = [
+    path("servers/", server_views.Servers.as_view(), name="servers"),
+    path(_SERVER, server_views.OneServer.as_view(), name="server"),
+    *(
+        path(f"{_SERVER}{verb}/", outside_transactions(view.as_view()), name=verb)
+        for verb, view in {
+            "suspend": standing.Suspend,
+            "activate": standing.Activate,
+            "disconnect": standing.Disconnect,
+            "rotate-secret": standing.RotateSecret,
+            "commands": command_views.ServerCommands,
+        }.items()
+    ),
+    path("me/", me.Me.as_view(), name="me"),
+    path("problems/<slug:code>/", explained.Explained.as_view(), name="problem"),
+    re_path(r"", explained.Nothing.as_view(schema=None), name="nothing"),
+]
