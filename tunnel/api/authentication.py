@@ -55,7 +55,8 @@ def actor_of(request: Any) -> Actor:
     if isinstance(login, TokenLogin):
         return login.actor
     second_factor.vouch(request)  # where it is not recent, `servers.nodes` says so
-    return request.user
+    user: Actor = request.user
+    return user
 
 
 def owner_of(request: Any) -> str:
