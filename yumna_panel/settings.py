@@ -59,6 +59,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "tunnel.api.lane.ProgramLane",  # first: what it takes, the others need not see
     "django.middleware.security.SecurityMiddleware",
     "yumna_panel.static_files.StaticFiles",
     "csp.middleware.CSPMiddleware",
