@@ -38,6 +38,7 @@ class Card(TypedDict):
     since: float | None
     reason: str  # a CloseReason
     detail: str
+    agent_reason: str  # what the agent said of the cut before its last session
     refused: Refused | None  # since the last session opened
     os: str
     tags: list[str]
@@ -111,13 +112,7 @@ def of_figures(usage: object, rtt: object, at: float | None) -> dict[str, Any]:
 
 def in_order(cards: Iterable[Card]) -> list[Card]:
     """Return them as the page shows them: trouble first, then by name."""
-    return sorted(cards, key=lambda card: (card["state"] not in TROUBLE, card["name"].casefold(), card["id"]))
-
-
-def counts(cards: Iterable[Card]) -> tuple[int, int]:
-    """Return how many tunnels are active, and of how many; servers the panel dials itself have none."""
-    states = [card["state"] for card in cards if card["state"] != State.DIRECT]
-    return states.count(State.ACTIVE), len(states)
+    return sorted(cards, key=lambda card: (card["state"] not in TROUBLE, card["name"].lower(), card["id"]))
 
 
 def _card(server: Server, there: Presence, refusal: Refusal | None) -> Card:
@@ -131,6 +126,7 @@ def _card(server: Server, there: Presence, refusal: Refusal | None) -> Card:
         "since": _seconds(there.since),
         "reason": there.close_reason,
         "detail": visible(there.close_detail),
+        "agent_reason": visible(there.agent_reason),
         "refused": None if refusal is None else _refused(refusal),
         "os": visible(facts.get("platform") or "")[:MAX_OS],
         "tags": [visible(tag.name) for tag in server.tags.all()[:MAX_TAGS]],
