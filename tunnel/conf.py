@@ -115,6 +115,11 @@ DEFAULTS: dict[str, Setting] = {
         0,
         86400,
     ),
+    "METRICS_TOKEN": Setting(
+        "", "Whoever shows it as `Authorization: Bearer` may read /tunnel/metrics; at least 16 characters."
+    ),
+    "METRICS_TOKEN_FILE": Setting("", "A file that holds it, instead of TUNNEL_METRICS_TOKEN."),
+    "METRICS_ALLOW": Setting([], "Addresses or networks that may read /tunnel/metrics without the token."),
     "KEEP_SESSIONS": Setting(90, "Days an ended session stays in the history.", 1, 3650),
     "KEEP_SAMPLES": Setting(
         3, "Hours the figures of charts stay; each server makes one row a heartbeat.", 1, 168

@@ -7,6 +7,7 @@ from tunnel import installed
 
 installed.require("servers", "tunnel")  # before the models, whose own sentence is a riddle
 
+from tunnel import health, metrics_page  # noqa: E402
 from tunnel.admin_place import below_admin  # noqa: E402
 from tunnel.pages.command import server_command  # noqa: E402
 from tunnel.pages.entry import admin_async  # noqa: E402
@@ -31,4 +32,10 @@ def _pages() -> list[URLPattern]:
     ]
 
 
-urlpatterns = [*below_admin(_pages), path("api/tunnel/v1/", include("tunnel.api.urls"))]
+urlpatterns = [
+    *below_admin(_pages),
+    path("tunnel/metrics", metrics_page.page, name="metrics"),
+    path("tunnel/healthz", health.healthz, name="healthz"),
+    path("tunnel/readyz", health.readyz, name="readyz"),
+    path("api/tunnel/v1/", include("tunnel.api.urls")),
+]

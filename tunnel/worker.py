@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 from agent_client.protocol import CloseCode
 from agent_client.protocol.messages import Hello
 from servers.threads import in_thread
-from tunnel import facts, figures, sessions, stopping
+from tunnel import facts, figures, metrics, sessions, stopping
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection, Send
 from tunnel.handshake import Admission
@@ -190,6 +190,16 @@ class Worker:
             self._spawn(self._cut_unwelcome({str(session): admission.welcome}), session)
         return connection
 
+    @property
+    def tunnels(self) -> int:
+        """How many tunnels it holds."""
+        return len(self._by_session)
+
+    @property
+    def queued(self) -> int:
+        """How many characters wait for agents that read slowly."""
+        return sum(connection.queued for connection in list(self._by_session.values()))
+
     def find(self, agent_id: str) -> AgentConnection | None:
         """Return the open connection of an agent."""
         return self._by_agent.get(agent_id)
@@ -219,6 +229,7 @@ class Worker:
 
     def ended(self, connection: AgentConnection, reason: CloseReason, detail: str) -> None:
         """Forget a connection and end its row."""
+        metrics.session_closed(reason.value)
         agent_id = connection.welcome.agent_id
         if self._by_agent.get(agent_id) is connection:
             del self._by_agent[agent_id]

@@ -15,7 +15,7 @@ from servers import access, panels, second_factor, tabs, transports
 from servers.models import Server
 from servers.text import visible
 from tunnel import presence
-from tunnel.pages import cards, charts, last_commands, link_panel, nodes, server_words, words
+from tunnel.pages import cards, charts, drawing, last_commands, link_panel, nodes, server_words, words
 from tunnel.pages.cards import Card
 from tunnel.pages.command_form import CommandForm
 from tunnel.pages.replies import Reply
@@ -79,7 +79,7 @@ def page(
         "title": visible(found.name),
         "server": found,
         "tabs": panels.tabs(request, found),
-        "card": nodes.view(seen.card, now),
+        "card": drawing.drawn(seen.card, now, [], {}),
         "link": seen.link,
         "events": [{**event, **_moment(event["at"], now)} for event in seen.link["events"]],
         "since": None if seen.card["since"] is None else _moment(seen.card["since"], now),
