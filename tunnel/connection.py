@@ -21,6 +21,7 @@ from agent_client.protocol.events import (
 )
 from agent_client.protocol.limits import Timing
 from agent_client.protocol.messages import Command, Hello
+from tunnel import metrics
 from tunnel.conf import settings
 from tunnel.handshake import Admission
 from tunnel.logs import about
@@ -69,6 +70,7 @@ class AgentConnection:
         self.welcome = admission.welcome
         self.basic = admission.basic
         self.rtt: float | None = None
+        self._usage: dict[str, Any] = {}
         self._send = send
         self._holder = holder
         self._opened = time.monotonic()
@@ -86,6 +88,11 @@ class AgentConnection:
     def pending(self) -> int:
         """How many commands await a reply."""
         return self._session.pending
+
+    @property
+    def queued(self) -> int:
+        """How many characters wait to be sent."""
+        return self._session.queued
 
     def command(self, command: Command, *, timeout: float, on_outcome: OnOutcome) -> None:
         """Send a command; `on_outcome` is called exactly once, also when it could not be sent."""
@@ -155,10 +162,14 @@ class AgentConnection:
         self._holder.introduced(self, event.hello)
 
     def _on_heartbeat(self, event: HeartbeatReceived) -> None:
+        self._usage = event.usage
         self._holder.reported(self, event.usage)
 
     def _on_rtt(self, event: RttMeasured) -> None:
-        self.rtt = event.seconds
+        first, self.rtt = self.rtt is None, event.seconds
+        if first and self._usage:  # the first figures were told without it, and the next are far away
+            self._holder.reported(self, self._usage)
+        metrics.round_trip(event.seconds)
 
     def _on_reply(self, event: ReplyReceived) -> None:
         event.owner(Outcome.from_reply(event.reply))

@@ -10,11 +10,12 @@ from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
 from agent_client.protocol.handshake import SUBPROTOCOL
-from tunnel import handshake, worker
+from tunnel import handshake, metrics, refusals, worker
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection
 from tunnel.handshake import Admission, Overloaded, Refused
 from tunnel.logs import about
+from tunnel.models import RefusalReason
 from tunnel.sessions import NoLongerWelcome
 from tunnel.worker import Worker
 
@@ -68,9 +69,15 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
                 raise HandshakeFailed("this worker stops")
             await here.open(admission, session)
         except (Refused, NoLongerWelcome) as exc:
-            log.warning("refused from %s: %s", handshake.client_address(self.scope), exc)
+            metrics.handshake("refused")
+            address = handshake.client_address(self.scope)
+            log.warning("refused from %s: %s", address, exc)
+            reason = exc.reason if isinstance(exc, Refused) else RefusalReason.CHANGED
+            if reason is not None:
+                refusals.note(handshake.claimed_id(self.scope), reason, address)
             await self._refuse(arrived)
         except (DatabaseError, Overloaded, HandshakeFailed) as exc:
+            metrics.handshake("unavailable")
             log.error("a handshake could not be judged: %r", exc)
             await self._unavailable(exc)
         else:
@@ -83,6 +90,7 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         except BaseException:
             here.abandon(session, admission)
             raise
+        metrics.handshake("accepted")
         self.connection = here.attach(admission, session, self.send)
 
     async def _refuse(self, arrived: float) -> None:

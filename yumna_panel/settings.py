@@ -7,22 +7,25 @@ own, all in DATA_DIR, and DEBUG on for loopback. A variable that cannot be used 
 import secrets
 import warnings
 import zoneinfo
+from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import dj_database_url
 from csp.constants import NONE, SELF
 
+from tunnel.api.openapi import SETTINGS as SPECTACULAR_SETTINGS  # noqa: F401 - a setting
+from tunnel.redis_layers import channel_layers
 from yumna_panel import embedded_redis
-from yumna_panel.channel_layers import channel_layers
 from yumna_panel.environment import SECRET_KEY_LENGTH, BadSetting, Environment
-from yumna_panel.private_files import ensure_private_folder, write_private_once
+from yumna_panel.private_files import write_private_once
 from yumna_panel.tunnel_settings import tunnel_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environment = Environment.of_process()
 
-DATA_DIR = ensure_private_folder(Path(environment.text("DATA_DIR", str(BASE_DIR / ".demo"))).absolute())
+DATA_DIR = environment.folder("DATA_DIR", BASE_DIR / ".demo")
 
 LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS = environment.hosts("ALLOWED_HOSTS", LOOPBACK_HOSTS)
@@ -53,9 +56,16 @@ INSTALLED_APPS = [
     "tunnel",  # before channels: its runworker needs no arguments
     "channels",
     "rest_framework",
+    "axes",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",  # Swagger UI from this host
 ]
+# The second factor that TUNNEL_SECOND_FACTOR asks for; devices are given out in the admin.
+if find_spec("django_otp"):
+    INSTALLED_APPS += ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
 
 MIDDLEWARE = [
+    "tunnel.api.lane.ProgramLane",  # first: what it takes, the others need not see
     "django.middleware.security.SecurityMiddleware",
     "yumna_panel.static_files.StaticFiles",
     "csp.middleware.CSPMiddleware",
@@ -66,11 +76,13 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "yumna_panel" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -103,6 +115,8 @@ if environment.is_set("DATABASE_URL"):
         raise BadSetting(
             "DATABASE_URL", "is no database URL such as postgres://user:password@host/name"
         ) from exc
+if password := environment.secret("DATABASE_PASSWORD"):
+    database["PASSWORD"] = password
 database["CONN_MAX_AGE"] = 0  # under ASGI a thread's connection would outlive its request
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}
@@ -123,6 +137,18 @@ if not REDIS_URL:
         stacklevel=1,
     )
 CHANNEL_LAYERS = channel_layers(REDIS_URL)
+
+# Redis counts the requests of people over all processes. It answers in a millisecond or it is away.
+CACHE_PATIENCE = 1.0  # seconds
+if REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "yumna",
+            "OPTIONS": {"socket_timeout": CACHE_PATIENCE, "socket_connect_timeout": CACHE_PATIENCE},
+        }
+    }
 
 # Language and time ---------------------------------------------------------------------------------------------
 
@@ -147,6 +173,21 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+
+# Who guesses passwords is locked out: this name from this address, so that no stranger locks anybody out elsewhere.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = environment.integer("AXES_FAILURE_LIMIT", 10, least=1)
+AXES_COOLOFF_TIME = timedelta(minutes=environment.integer("AXES_COOLOFF_MINUTES", 15, least=1))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "yumna_panel.lockout.address"
+AXES_LOCKOUT_CALLABLE = "yumna_panel.lockout.locked_out"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who tries on does not lock for ever
+AXES_DISABLE_ACCESS_LOG = True  # a row for each login, without end; the failures are kept
+AXES_VERBOSE = False
 LOGIN_REDIRECT_URL = "/admin/tunnel/nodes/"
 
 # Static files --------------------------------------------------------------------------------------------------
@@ -182,6 +223,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SECURE_SSL_REDIRECT = environment.boolean("SECURE_SSL_REDIRECT", default=not DEBUG)
+# What probes and scrapers ask over plain HTTP from beside the panel; none of it holds what only people may see.
+SECURE_REDIRECT_EXEMPT = [r"^tunnel/(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = environment.integer("SECURE_HSTS_SECONDS", 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = environment.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = environment.boolean("SECURE_HSTS_PRELOAD", default=False)
@@ -195,12 +238,27 @@ if environment.is_set("SECURE_HSTS_SECONDS"):
 
 # REST ----------------------------------------------------------------------------------------------------------
 
+# The tunnel's own views say for themselves what they take; this is for views that somebody adds.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
+
+# Mail, which alerts are sent by --------------------------------------------------------------------------------
+
+EMAIL_HOST = environment.text("EMAIL_HOST", "localhost")
+EMAIL_PORT = environment.integer("EMAIL_PORT", 25, least=1)
+EMAIL_HOST_USER = environment.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = environment.secret("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = environment.boolean("EMAIL_USE_TLS", default=False)
+EMAIL_USE_SSL = environment.boolean("EMAIL_USE_SSL", default=False)
+if EMAIL_USE_TLS and EMAIL_USE_SSL:
+    raise BadSetting("EMAIL_USE_TLS", "and EMAIL_USE_SSL are both on; keep one of them")
+EMAIL_TIMEOUT = 10  # seconds a mail server may take for one answer
+DEFAULT_FROM_EMAIL = environment.text("DEFAULT_FROM_EMAIL", "webmaster@localhost")
 
 # Logs ----------------------------------------------------------------------------------------------------------
 
