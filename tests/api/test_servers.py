@@ -28,6 +28,7 @@ MEMBERS = [
     "state",
     "since",
     "reason",
+    "reason_detail",
     "reason_words",
     "tags",
     "notes",

@@ -129,7 +129,7 @@ def _reasons(body: bytes) -> str:
         return "503"
     if not isinstance(told, dict):
         return "503"
-    return ", ".join(f"{key} {value}" for key, value in told.items()) or "503"
+    return ", ".join(f"{part}: {word}" for part, word in told.items() if word != "ok") or "503"
 
 
 def _token(rest: Rest) -> Finding:
@@ -167,7 +167,7 @@ def _rights(nodes: Callable[[], list[Node]]) -> Finding:
         fix = "ask for a right on a group of servers, or for a token of such a group"
         return Finding("rights", None, "this token sees no server", fix)
     active = sum(node.active for node in seen)
-    return Finding("rights", True, f"it sees {len(seen)} servers, {active} of them connected")
+    return Finding("rights", True, f"servers it sees: {len(seen)}, connected: {active}")
 
 
 def _ms(began: float) -> str:
