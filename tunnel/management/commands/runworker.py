@@ -3,8 +3,10 @@
 from typing import Any
 
 from channels.management.commands import runworker
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from tunnel import layers
+from tunnel.layers import Kind
 from tunnel.worker import BACKGROUND, JOBS
 
 
@@ -21,7 +23,15 @@ class Command(runworker.Command):  # type: ignore[misc] # Channels has no types
                 action.nargs, action.required, action.default = "*", False, []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until told to stop."""
+        """Run until told to stop.
+
+        Raises:
+            CommandError: no job can reach this process.
+        """
         if not options["channels"]:
+            if layers.kind(JOBS) is Kind.IN_MEMORY:
+                raise CommandError(
+                    f"the channel layer `{JOBS}` lives in memory, no job reaches this process; set REDIS_URL"
+                )
             options.update(channels=[BACKGROUND], layer=JOBS)
         super().handle(*args, **options)
