@@ -97,6 +97,23 @@
     if (element && element.textContent !== text) element.textContent = text;
   };
 
+  // Rows far out of sight take fresh figures when they come near: a table is laid out as a whole for each of them.
+  // Cards need no such thing, their style sheet tells the browser to skip those out of sight.
+  const sight =
+    page.dataset.view === "table"
+      ? new IntersectionObserver(
+          (changes) => {
+            for (const { target, isIntersecting } of changes) {
+              const id = Number(target.dataset.id);
+              if (!elements.has(id)) continue;
+              elements.get(id).near = isIntersecting;
+              if (isIntersecting && known.has(id)) showFigures(known.get(id));
+            }
+          },
+          { rootMargin: "100% 0px" },
+        )
+      : null;
+
   /** Remember the parts of a card or row, so that a patch each second need not look for them. */
   const adopt = (id, element) => {
     const parts = { element };
@@ -105,7 +122,9 @@
       parts[one.dataset.bar] = { box: one, meter: one.querySelector("meter"), text: one.querySelector(".yt-percent") };
     }
     parts.links = [...element.querySelectorAll("[data-do]")];
+    parts.near = true;
     elements.set(id, parts);
+    if (sight !== null) sight.observe(element);
     return parts;
   };
 
@@ -326,7 +345,10 @@
 
   const remove = (id) => {
     known.delete(id);
-    if (elements.has(id)) elements.get(id).element.remove();
+    if (elements.has(id)) {
+      if (sight !== null) sight.unobserve(elements.get(id).element);
+      elements.get(id).element.remove();
+    }
     elements.delete(id);
   };
 
@@ -359,7 +381,7 @@
     const whole = { ...before, ...card };
     known.set(card.id, whole);
     if (before && elements.has(card.id) && Object.keys(card).every((name) => isFigure(name))) {
-      showFigures(whole);
+      if (elements.get(card.id).near) showFigures(whole);
       return false;
     }
     show(whole);
