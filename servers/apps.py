@@ -21,9 +21,10 @@ class ServersConfig(AppConfig):
         super().__init__(app_name, app_module)
 
     def ready(self) -> None:
-        """Listen to changes of identity, and fill the places of absent transports."""
-        from servers import checks, receivers, transports  # models exist from here on
+        """Listen to changes of identity, fill the places of absent transports, and add this app's tabs."""
+        from servers import checks, panels, receivers, tabs, transports  # models exist from here on
 
         receivers.connect()
         transports.register_absent()
         checks.register()
+        panels.register_tabs(tabs.own)

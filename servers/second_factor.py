@@ -4,7 +4,7 @@
         return redirect(second_factor.page(back=request.path))
 
 `servers.nodes` refuses a person nobody vouched for, so a view that forgets to ask gives nothing away. Programs with
-API tokens and people with a shell on the panel's host are not asked: who makes a token is.
+API tokens and people with a shell on the panel's host are not asked: `servers.tokens` asks who makes a token.
 """
 
 import time
@@ -21,6 +21,7 @@ from django.urls import NoReverseMatch, reverse
 
 from servers.access import Actor
 
+GUARDED: Final = frozenset({"run_command", "open_shell"})  # the rights that need it
 SETTING: Final = "TUNNEL_SECOND_FACTOR"
 _STAMP: Final = "servers_second_factor"  # in the session: of whom, and when in unix seconds
 _VOUCHED: Final = "_servers_second_factor_at"  # on the user object of one request

@@ -30,7 +30,9 @@ def _make_environment() -> None:
     owner = os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder))
     for name in list(os.environ):
-        if name in SITE_VARIABLES or name.startswith(("TUNNEL_", "SECURE_", "AXES_")):
+        if name in SITE_VARIABLES or name.startswith(
+            ("TUNNEL_", "SECURE_", "AXES_", "EMAIL_", "DEFAULT_FROM_")
+        ):
             del os.environ[name]
     os.environ[MARK] = folder
     os.environ["XDG_RUNTIME_DIR"] = folder  # here go the sockets of every site that a test starts

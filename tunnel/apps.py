@@ -36,13 +36,14 @@ class TunnelConfig(AppConfig):
         super().import_models()
 
     def ready(self) -> None:
-        """Register the transport, the system checks, and what happens when a server row changes."""
+        """Register the transport, what the pages of a server show, the system checks, and what happens when a server row changes."""
         from servers import panels, transports
         from servers.signals import identity_changed
         from tunnel import checks, receivers  # noqa: F401 - importing registers the checks
-        from tunnel.pages import waiting
+        from tunnel.pages import tabs, waiting
         from tunnel.transport import TunnelTransport
 
         transports.register("tunnel", TunnelTransport())
+        panels.register_tabs(tabs.of_server)
         panels.register_waiting(waiting.panel)
         identity_changed.connect(receivers.identity_changed, dispatch_uid="tunnel")

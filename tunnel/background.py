@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from servers import records
 from servers.models import CommandRecord, Server
 from servers.threads import in_thread
-from tunnel import figures, samples, sessions
+from tunnel import alerts, figures, samples, sessions
 from tunnel.conf import settings
 from tunnel.dispatch import MAX_TIMEOUT
 from tunnel.models import IdempotencyKey, Refusal, Sample, Session, Worker
@@ -95,6 +95,7 @@ def sweep() -> None:
     if now - _reachable_since >= sessions.LEASE.total_seconds():
         for agent_id in sessions.end_lost():
             log.info("the worker of a session is dead agent=%s", agent_id)
+        alerts.watch.look()
     if now - _ended_forgotten >= FORGOTTEN_EVERY:
         _ended_forgotten = now
         records.end_forgotten(FORGOTTEN_AFTER)

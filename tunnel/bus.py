@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
 
+from tunnel import metrics
 from tunnel.letters import Envelope, ForgedLetter, unseal
 from tunnel.links import Arrival, IncomingLinks, Item, Outlet
 
@@ -122,6 +123,7 @@ class Bus:
                 message = await self._layer.receive(self.inbox)
             except Exception as exc:  # noqa: BLE001 - whatever stands in the inbox, the reader lives on
                 self.counts["unreadable"] += 1
+                metrics.layer_error("receive")
                 log.warning("something unreadable came over the channel layer: %r", exc)
                 await asyncio.sleep(0)
                 continue
@@ -133,6 +135,7 @@ class Bus:
                 inbox = await self._layer.new_channel("yumna.")
                 await self._layer.group_add(GROUP, inbox)
             except Exception as exc:  # noqa: BLE001 - the layer's own errors; Redis may come later
+                metrics.layer_error("subscribe")
                 log.debug("cannot subscribe yet: %r", exc)
                 await asyncio.sleep(JOIN_AGAIN)
             else:

@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
 from servers import tables
-from tunnel import admin_place, asgi_routes, layers, page_addresses
+from tunnel import admin_place, alert_mail, alert_webhook, asgi_routes, layers, page_addresses
 from tunnel.asgi_routes import Verdict
 from tunnel.conf import DEFAULTS, PREFIX
 from tunnel.conf import settings as tunnel_settings
@@ -23,6 +23,7 @@ from tunnel.layers import Kind
 from tunnel.models import Session
 from tunnel.worker import BACKGROUND
 
+SHORTEST_TOKEN = 16  # characters
 ROUTING_LINE = (
     '"websocket": URLRouter(tunnel.routing.websocket_urlpatterns),  # in the ProtocolTypeRouter of asgi.py'
 )
@@ -137,7 +138,7 @@ def tunnel_values(**_: Any) -> list[CheckMessage]:
     found = [*_bad_values(), *_unknown_names()]
     if any(message.id == "tunnel.E010" for message in found):
         return found
-    return [*found, *_public_url()]
+    return [*found, *_public_url(), *_bad_alerts(), *_metrics(), *_throttle_cache()]
 
 
 @register(Tags.security, deploy=True)
@@ -207,6 +208,43 @@ def _unknown_names() -> Iterator[CheckMessage]:
             yield checks.Warning(
                 f"{name} is no setting of the tunnel and changes nothing", hint=hint, id="tunnel.W011"
             )
+
+
+def _bad_alerts() -> Iterator[CheckMessage]:
+    for sentence in alert_mail.problems():
+        hint = 'TUNNEL_ALERT_EMAILS = ["ops@example.org"]'
+        yield Error(sentence, hint=hint, id="tunnel.E026")
+    for sentence in alert_webhook.problems():
+        hint = "docs/alerts.md says what a webhook needs"
+        yield Error(sentence, hint=hint, id="tunnel.E027")
+
+
+def _metrics() -> Iterator[CheckMessage]:
+    token = tunnel_settings.METRICS_TOKEN
+    if token and len(token) < SHORTEST_TOKEN:
+        sentence = f"TUNNEL_METRICS_TOKEN has {len(token)} characters, which can be guessed"
+        yield Error(sentence, hint=f"take at least {SHORTEST_TOKEN} random ones", id="tunnel.E015")
+    for network in tunnel_settings.METRICS_ALLOW:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            if network != "unix":
+                sentence = f"TUNNEL_METRICS_ALLOW holds {network!r}, which is no address and no network"
+                yield Error(sentence, hint='TUNNEL_METRICS_ALLOW = ["10.0.0.0/8"]', id="tunnel.E016")
+
+
+def _throttle_cache() -> Iterator[CheckMessage]:
+    """Say when each process would count REST requests for itself, so that more than allowed get through."""
+    throttled = tunnel_settings.API_READS_A_MINUTE or tunnel_settings.API_COMMANDS_A_MINUTE
+    backend = str(django_settings.CACHES.get("default", {}).get("BACKEND", ""))
+    if (
+        throttled
+        and not django_settings.DEBUG
+        and backend.rsplit(".", 1)[-1] in ("LocMemCache", "DummyCache")
+    ):
+        sentence = "the default cache is not shared: each process counts REST requests for itself"
+        hint = 'CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:6379"}}'
+        yield checks.Warning(sentence, hint=hint, id="tunnel.W005")
 
 
 def _public_url() -> Iterator[CheckMessage]:

@@ -115,11 +115,21 @@ DEFAULTS: dict[str, Setting] = {
         0,
         86400,
     ),
+    "METRICS_TOKEN": Setting(
+        "", "Whoever shows it as `Authorization: Bearer` may read /tunnel/metrics; at least 16 characters."
+    ),
+    "METRICS_TOKEN_FILE": Setting("", "A file that holds it, instead of TUNNEL_METRICS_TOKEN."),
+    "METRICS_ALLOW": Setting([], "Addresses or networks that may read /tunnel/metrics without the token."),
     "KEEP_SESSIONS": Setting(90, "Days an ended session stays in the history.", 1, 3650),
     "KEEP_SAMPLES": Setting(
         3, "Hours the figures of charts stay; each server makes one row a heartbeat.", 1, 168
     ),
     "KEEP_COMMANDS": Setting(90, "Days a finished command stays in the history.", 1, 3650),
+    "ALERT_AFTER": Setting(5.0, "Minutes a node is away before somebody is told; 0 tells nobody.", 0, 10080),
+    "ALERT_EMAILS": Setting([], "Mail addresses that are told."),
+    "ALERT_WEBHOOK": Setting("", "An https:// address that is told by POST, see docs/alerts.md."),
+    "ALERT_WEBHOOK_SECRET": Setting("", "Signs what is posted there; at least 16 characters."),
+    "ALERT_WEBHOOK_SECRET_FILE": Setting("", "A file that holds this secret, instead."),
 }
 
 

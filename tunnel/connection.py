@@ -21,6 +21,7 @@ from agent_client.protocol.events import (
 )
 from agent_client.protocol.limits import Timing
 from agent_client.protocol.messages import Command, Hello
+from tunnel import metrics
 from tunnel.conf import settings
 from tunnel.handshake import Admission
 from tunnel.logs import about
@@ -87,6 +88,11 @@ class AgentConnection:
     def pending(self) -> int:
         """How many commands await a reply."""
         return self._session.pending
+
+    @property
+    def queued(self) -> int:
+        """How many characters wait to be sent."""
+        return self._session.queued
 
     def command(self, command: Command, *, timeout: float, on_outcome: OnOutcome) -> None:
         """Send a command; `on_outcome` is called exactly once, also when it could not be sent."""
@@ -163,6 +169,7 @@ class AgentConnection:
         first, self.rtt = self.rtt is None, event.seconds
         if first and self._usage:  # the first figures were told without it, and the next are far away
             self._holder.reported(self, self._usage)
+        metrics.round_trip(event.seconds)
 
     def _on_reply(self, event: ReplyReceived) -> None:
         event.owner(Outcome.from_reply(event.reply))

@@ -10,7 +10,7 @@ from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
 from agent_client.protocol.handshake import SUBPROTOCOL
-from tunnel import handshake, refusals, worker
+from tunnel import handshake, metrics, refusals, worker
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection
 from tunnel.handshake import Admission, Overloaded, Refused
@@ -69,6 +69,7 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
                 raise HandshakeFailed("this worker stops")
             await here.open(admission, session)
         except (Refused, NoLongerWelcome) as exc:
+            metrics.handshake("refused")
             address = handshake.client_address(self.scope)
             log.warning("refused from %s: %s", address, exc)
             reason = exc.reason if isinstance(exc, Refused) else RefusalReason.CHANGED
@@ -76,6 +77,7 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
                 refusals.note(handshake.claimed_id(self.scope), reason, address)
             await self._refuse(arrived)
         except (DatabaseError, Overloaded, HandshakeFailed) as exc:
+            metrics.handshake("unavailable")
             log.error("a handshake could not be judged: %r", exc)
             await self._unavailable(exc)
         else:
@@ -88,6 +90,7 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         except BaseException:
             here.abandon(session, admission)
             raise
+        metrics.handshake("accepted")
         self.connection = here.attach(admission, session, self.send)
 
     async def _refuse(self, arrived: float) -> None:

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from typing import Any
 
 from agent_client.protocol import CloseCode, Code, InvalidState
-from tunnel import worker
+from tunnel import metrics, worker
 from tunnel.outcomes import Outcome
 from tunnel.requests import Request
 from tunnel.switchboard import Switchboard
@@ -129,7 +130,11 @@ async def _announce(server: int, agent_id: str) -> None:
 
 async def _ask(agent_id: str, request: Request) -> Outcome:
     switchboard = await _switchboard()
-    return await switchboard.ask(agent_id, request)
+    began = time.monotonic()
+    outcome = await switchboard.ask(agent_id, request)
+    status = "success" if outcome.code is None else outcome.code.value
+    metrics.command(f"{request.service}.{request.action}", status, time.monotonic() - began)
+    return outcome
 
 
 def _on_a_loop() -> bool:

@@ -104,6 +104,11 @@ def secure(scope: Scope) -> bool:
     return bool(django_settings.DEBUG) and _loopback(_peer(scope)) and not forwarded
 
 
+def from_trusted_proxy(scope: Scope) -> bool:
+    """Tell whether the peer is a proxy whose headers are believed."""
+    return _trusted(_peer(scope))
+
+
 def client_address(scope: Scope) -> str:
     """The address the agent dials from: the last hop that is no trusted proxy."""
     address = _peer(scope)

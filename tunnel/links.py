@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from tunnel import metrics
 from tunnel.letters import MAX_ENVELOPES, MAX_LETTER, Envelope, Letter, seal
 
 log = logging.getLogger("tunnel.bus")
@@ -138,6 +139,7 @@ class Outlet:
         try:
             await self._publish(self.address, seal(letter, self.address))
         except Exception as exc:  # noqa: BLE001 - whatever the layer raises, its callers must be told
+            metrics.layer_error("publish")
             log.warning("a letter to %s was not published: %s", self.address, exc)
             self.start_new_link()
             _settle(batch, Fate.FAILED)

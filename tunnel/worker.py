@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 from agent_client.protocol import CloseCode
 from agent_client.protocol.messages import Hello
 from servers.threads import in_thread
-from tunnel import facts, figures, sessions, stopping
+from tunnel import facts, figures, metrics, sessions, stopping
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection, Send
 from tunnel.handshake import Admission
@@ -34,6 +34,9 @@ from tunnel.switchboard import Switchboard
 log = logging.getLogger("tunnel.worker")
 
 TICK = 1.0  # seconds; deadlines of commands and silence are noticed this late
+STALL = (
+    3.0  # seconds late; a process that was held up so long has not yet read what its agents said meanwhile
+)
 RECHECK = 5.0  # seconds between two looks at whether our agents are still welcome
 FIGURES = 1.0  # seconds over which fresh figures are gathered for the other workers
 DRAIN_LOOK = 0.05  # seconds between looks at whether all commands are answered
@@ -96,6 +99,7 @@ class Worker:
         self._inbox = f"joining-{self.id}"
         self._registered = False
         self._renewals = 0
+        self._ticked = time.monotonic()
         self._nudging: asyncio.Task[None] | None = None
         self.stopping = False
 
@@ -186,6 +190,16 @@ class Worker:
             self._spawn(self._cut_unwelcome({str(session): admission.welcome}), session)
         return connection
 
+    @property
+    def tunnels(self) -> int:
+        """How many tunnels it holds."""
+        return len(self._by_session)
+
+    @property
+    def queued(self) -> int:
+        """How many characters wait for agents that read slowly."""
+        return sum(connection.queued for connection in list(self._by_session.values()))
+
     def find(self, agent_id: str) -> AgentConnection | None:
         """Return the open connection of an agent."""
         return self._by_agent.get(agent_id)
@@ -215,6 +229,7 @@ class Worker:
 
     def ended(self, connection: AgentConnection, reason: CloseReason, detail: str) -> None:
         """Forget a connection and end its row."""
+        metrics.session_closed(reason.value)
         agent_id = connection.welcome.agent_id
         if self._by_agent.get(agent_id) is connection:
             del self._by_agent[agent_id]
@@ -342,6 +357,10 @@ class Worker:
 
     async def _tick(self) -> None:
         now = time.monotonic()
+        stalled, self._ticked = now - self._ticked > TICK + STALL, now
+        if stalled:
+            log.warning("this worker was held up, its agents are judged a second later worker=%s", self.id)
+            return
         for connection in list(self._by_session.values()):
             connection.tick(now)
 

@@ -15,6 +15,7 @@ from typing import Any
 import dj_database_url
 from csp.constants import NONE, SELF
 
+from tunnel.api.openapi import SETTINGS as SPECTACULAR_SETTINGS  # noqa: F401 - a setting
 from tunnel.redis_layers import channel_layers
 from yumna_panel import embedded_redis
 from yumna_panel.environment import SECRET_KEY_LENGTH, BadSetting, Environment
@@ -56,12 +57,15 @@ INSTALLED_APPS = [
     "channels",
     "rest_framework",
     "axes",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",  # Swagger UI from this host
 ]
 # The second factor that TUNNEL_SECOND_FACTOR asks for; devices are given out in the admin.
 if find_spec("django_otp"):
     INSTALLED_APPS += ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
 
 MIDDLEWARE = [
+    "tunnel.api.lane.ProgramLane",  # first: what it takes, the others need not see
     "django.middleware.security.SecurityMiddleware",
     "yumna_panel.static_files.StaticFiles",
     "csp.middleware.CSPMiddleware",
@@ -133,6 +137,18 @@ if not REDIS_URL:
         stacklevel=1,
     )
 CHANNEL_LAYERS = channel_layers(REDIS_URL)
+
+# Redis counts the requests of people over all processes. It answers in a millisecond or it is away.
+CACHE_PATIENCE = 1.0  # seconds
+if REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "yumna",
+            "OPTIONS": {"socket_timeout": CACHE_PATIENCE, "socket_connect_timeout": CACHE_PATIENCE},
+        }
+    }
 
 # Language and time ---------------------------------------------------------------------------------------------
 
@@ -207,6 +223,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SECURE_SSL_REDIRECT = environment.boolean("SECURE_SSL_REDIRECT", default=not DEBUG)
+# What probes and scrapers ask over plain HTTP from beside the panel; none of it holds what only people may see.
+SECURE_REDIRECT_EXEMPT = [r"^tunnel/(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = environment.integer("SECURE_HSTS_SECONDS", 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = environment.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = environment.boolean("SECURE_HSTS_PRELOAD", default=False)
@@ -220,12 +238,27 @@ if environment.is_set("SECURE_HSTS_SECONDS"):
 
 # REST ----------------------------------------------------------------------------------------------------------
 
+# The tunnel's own views say for themselves what they take; this is for views that somebody adds.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
+
+# Mail, which alerts are sent by --------------------------------------------------------------------------------
+
+EMAIL_HOST = environment.text("EMAIL_HOST", "localhost")
+EMAIL_PORT = environment.integer("EMAIL_PORT", 25, least=1)
+EMAIL_HOST_USER = environment.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = environment.secret("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = environment.boolean("EMAIL_USE_TLS", default=False)
+EMAIL_USE_SSL = environment.boolean("EMAIL_USE_SSL", default=False)
+if EMAIL_USE_TLS and EMAIL_USE_SSL:
+    raise BadSetting("EMAIL_USE_TLS", "and EMAIL_USE_SSL are both on; keep one of them")
+EMAIL_TIMEOUT = 10  # seconds a mail server may take for one answer
+DEFAULT_FROM_EMAIL = environment.text("DEFAULT_FROM_EMAIL", "webmaster@localhost")
 
 # Logs ----------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
-from servers import access, credentials, identity
+from servers import access, credentials, identity, panels
 from servers.admin import deletion
 from servers.admin.display import EMPTY, VisibleValuesFilter, pretty_json
 from servers.admin.forms import AddServerForm, AddServerWithSecretForm, CutOffServerForm, ServerForm
@@ -176,6 +176,20 @@ class ServerAdmin(IdentityVerbs):
         if object_id is None:  # what follows is the page with the secret, whichever button was pressed
             verbs |= {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().changeform_view(request, object_id, form_url, verbs | (extra_context or {}))
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Server | None = None,
+    ) -> HttpResponse:
+        """Show the tabs of the server, which other apps add to."""
+        if obj is not None:
+            context["tabs"] = panels.tabs(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def response_add(
         self, request: HttpRequest, obj: Server, post_url_continue: str | None = None

@@ -93,7 +93,17 @@ def test_a_list_takes_the_same_queries_however_long_it_is(admin: Program):
 
 
 @pytest.mark.parametrize(
-    "query", ["page_size=0", "page_size=501", "page_size=x", "state=gone", "ordering=notes", "status=1"]
+    "query",
+    [
+        "page_size=0",
+        "page_size=501",
+        "page_size=x",
+        "state=gone",
+        "ordering=notes",
+        "status=1",
+        "status=",
+        "tag=",
+    ],
 )
 def test_a_parameter_that_is_none_is_refused(admin: Program, query: str):
     response = admin.get(f"servers/?{query}")

@@ -12,10 +12,10 @@ from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from servers import nodes, second_factor
+from servers import nodes, second_factor, tokens
 from servers.access import CONSOLE, Narrowed
 from servers.checks import second_factor_can_be_shown
-from servers.errors import NotAllowed, SecondFactorNeeded
+from servers.errors import NotAllowed, SecondFactorNeeded, TokenNotPossible
 from servers.models import CommandRecord, Server
 from servers.rights import PERMISSIONS
 
@@ -185,3 +185,32 @@ def test_without_django_otp_the_check_says_so_and_nobody_gets_through(
     assert second_factor_can_be_shown() == []
     settings.TUNNEL_SECOND_FACTOR = "soon"
     assert second_factor_can_be_shown()[0].id == "servers.E004"
+
+
+def test_who_makes_a_token_that_runs_commands_shows_the_factor_first(
+    browser: Client, device: TOTPDevice, root: Any
+):
+    tokens.create(root, "reader", ["view", "read_files"])
+    for right in ("run_command", "open_shell"):
+        with pytest.raises(TokenNotPossible, match="confirm with your second factor"):
+            tokens.create(root, "runner", ["view", right])
+    confirm(browser, device, code(device))
+    request = request_of(browser, root)
+    second_factor.vouch(request)
+    assert tokens.create(request.user, "runner", ["run_command"])
+
+
+@pytest.mark.django_db(transaction=True)  # the view works in a thread of its own
+def test_a_browser_on_the_rest_interface_is_asked_too(
+    browser: Client, device: TOTPDevice, wired: Server, wire: Any
+):
+    def run() -> Any:
+        path = f"/api/tunnel/v1/servers/{wired.agent_id}/commands/"
+        return browser.post(path, {"service": "system", "action": "exec"}, content_type="application/json")
+
+    refused = run()
+    assert (refused.status_code, refused.json()["code"], refused.json()["ran"]) == (403, "forbidden", "no")
+    assert "second factor" in refused.json()["detail"]
+    confirm(browser, device, code(device))
+    assert run().status_code == 200
+    assert len(wire.sent) == 1

@@ -184,6 +184,36 @@ MISSING = {
     "a proxy that is no address": (override_settings(TUNNEL_TRUSTED_PROXIES=["localhost"]), "tunnel.E010"),
     "a public URL in the clear": (override_settings(TUNNEL_PUBLIC_URL="http://panel.test"), "tunnel.W004"),
     "a public URL without a scheme": (override_settings(TUNNEL_PUBLIC_URL="panel.test"), "tunnel.E010"),
+    "a mail address that is none": (override_settings(TUNNEL_ALERT_EMAILS=["ops"]), "tunnel.E026"),
+    "a header in a mail address": (
+        override_settings(TUNNEL_ALERT_EMAILS=["ops@example.org\nBcc: x@example.org"]),
+        "tunnel.E026",
+    ),
+    "a crowd of mail addresses": (override_settings(TUNNEL_ALERT_EMAILS=["a@b.org"] * 21), "tunnel.E026"),
+    "a webhook in the clear": (override_settings(TUNNEL_ALERT_WEBHOOK="http://hook.test/"), "tunnel.E027"),
+    "a webhook in the clear on this machine": (
+        override_settings(TUNNEL_ALERT_WEBHOOK="http://127.0.0.1/", DEBUG=False),
+        "tunnel.E027",
+    ),
+    "a webhook with a password": (
+        override_settings(TUNNEL_ALERT_WEBHOOK="https://us:hunter2@hook.test/"),
+        "tunnel.E027",
+    ),
+    "a webhook that is no URL": (override_settings(TUNNEL_ALERT_WEBHOOK="https://a b/"), "tunnel.E027"),
+    "a webhook of another kind": (
+        override_settings(TUNNEL_ALERT_WEBHOOK="file:///etc/passwd"),
+        "tunnel.E027",
+    ),
+    "a webhook with no port": (override_settings(TUNNEL_ALERT_WEBHOOK="https://a:x/"), "tunnel.E027"),
+    "a short secret": (override_settings(TUNNEL_ALERT_WEBHOOK_SECRET="hunter2"), "tunnel.E027"),
+    "a secret's file that is not there": (
+        override_settings(TUNNEL_ALERT_WEBHOOK_SECRET_FILE="/nowhere"),
+        "tunnel.E027",
+    ),
+    "two secrets": (
+        override_settings(TUNNEL_ALERT_WEBHOOK_SECRET="hunter2" * 9, TUNNEL_ALERT_WEBHOOK_SECRET_FILE="/x"),
+        "tunnel.E027",
+    ),
     "a misspelt name": (override_settings(TUNNEL_HARTBEAT=30), "tunnel.W011"),
     "a name of nothing": (override_settings(TUNNEL_XYZZY=1), "tunnel.W011"),
 }
@@ -197,6 +227,7 @@ def test_each_missing_piece_is_told_once_with_the_line_to_change(
         (message,) = found()
     assert message.id == expected
     assert message.hint
+    assert "hunter2" not in message.msg
     assert not message.msg.endswith(".")
 
 

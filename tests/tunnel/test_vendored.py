@@ -71,3 +71,9 @@ def test_collectstatic_takes_them_with_hashed_names(settings, tmp_path):
         name = str(path.relative_to(next(up for up in path.parents if up.name == "static")))
         assert (tmp_path / names[name]).exists()
         assert names[name] != name
+
+
+def test_the_vendored_folder_is_where_the_page_looks():
+    page = (ROOT / "tunnel/templates/tunnel/server.html").read_text(encoding="utf-8")
+    for name in re.findall(r'{% static "(tunnel/vendor/[^"]+)"', page):
+        assert (ROOT / "tunnel/static" / name).exists()

@@ -130,6 +130,20 @@ async def test_an_end_that_could_not_be_written_is_written_when_the_database_is_
     assert (await in_thread(Session.objects.get)).close_reason == "agent_stopped"
 
 
+async def test_a_worker_that_was_held_up_reads_before_it_judges(worker, node):
+    socket = await Socket(*node).dial()
+    socket.gate.set()
+    await becomes(node[0], State.ACTIVE)
+    worker._ticked -= 60
+    (held,) = worker._by_session.values()
+    held._session.liveness._last -= 3600
+    await worker._tick()
+    assert not held._over
+    await worker._tick()
+    assert held._over
+    await socket.disconnect()
+
+
 async def test_a_row_without_a_socket_is_ended(worker, node):
     server, _ = node
     socket = await Socket(*node).dial()  # at the door: its row is open, and stays so

@@ -8,6 +8,8 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from servers.models import AGENT_ID_LENGTHS
+from tunnel.api.paging import MAX_PAGE_SIZE
+from tunnel.api.paging import PAGE_SIZE as DEFAULT_PAGE_SIZE
 from tunnel.api.problems import CONTENT_TYPE
 
 
@@ -59,6 +61,10 @@ IDEMPOTENCY_KEY: Final = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="A fresh random word for each command. The same request again with the same key runs nothing: "
     "it gets the first one's reply, for a day.",
+)
+PAGE: Final = OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1})
+PAGE_SIZE: Final = OpenApiParameter(
+    "page_size", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_PAGE_SIZE}
 )
 CURSOR: Final = OpenApiParameter("cursor", OpenApiTypes.STR, description="From `next` of the page before.")
 

@@ -3,8 +3,10 @@
 from typing import Any
 
 import django_filters
+from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
+from django_filters.utils import translate_validation
 
 from servers.models import CommandRecord, Server
 from tunnel import presence
@@ -37,7 +39,23 @@ def in_state(servers: QuerySet[Server], state: str) -> QuerySet[Server]:
     return away.filter(lately) if state == State.RECONNECTING else away.filter(~lately)
 
 
-class ServerFilter(django_filters.FilterSet):
+class _Form(forms.Form):
+    """The parameters as a form, in which an empty value is none."""
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse `?state=`: it would leave out the filter that somebody meant to set."""
+        for name in set(self.fields) & set(self.data) - {"search"}:
+            if self.data.get(name) == "" and name not in self.errors:
+                self.add_error(name, forms.ValidationError("must not be empty", "empty"))
+        return dict(self.cleaned_data)
+
+
+class _Filter(django_filters.FilterSet):
+    class Meta:
+        form = _Form
+
+
+class ServerFilter(_Filter):
     """`?search=&state=&tag=&status=&connection_type=&ordering=`; several tags: the servers that have all of them."""
 
     search = django_filters.CharFilter(
@@ -76,7 +94,7 @@ class ServerFilter(django_filters.FilterSet):
         return servers
 
 
-class CommandFilter(django_filters.FilterSet):
+class CommandFilter(_Filter):
     """`?server=&state=&since=` of commands."""
 
     server = django_filters.CharFilter(field_name="server__agent_id", help_text="An agent ID.")
@@ -86,7 +104,7 @@ class CommandFilter(django_filters.FilterSet):
     )
 
 
-class SessionFilter(django_filters.FilterSet):
+class SessionFilter(_Filter):
     """`?server=&state=&since=` of sessions."""
 
     server = django_filters.CharFilter(field_name="server__agent_id", help_text="An agent ID.")
@@ -98,14 +116,26 @@ class SessionFilter(django_filters.FilterSet):
         return sessions.filter(closed_at__isnull=state == "open")
 
 
+class EventFilter(_Filter):
+    """`?server=&state=&since=` of events, whose state is their kind."""
+
+    server = django_filters.CharFilter(field_name="server__agent_id", help_text="An agent ID.")
+    state = django_filters.ChoiceFilter(
+        choices=[(kind, kind) for kind in ("opened", "closed", "refused")], method="kept"
+    )
+    since = django_filters.IsoDateTimeFilter(field_name="opened_at", lookup_expr="gte", help_text="RFC 3339.")
+
+    def kept(self, sessions: QuerySet[Session], name: str, kind: str) -> QuerySet[Session]:  # noqa: ARG002
+        """Leave the choice to the view, which reads several tables."""
+        return sessions
+
+
 def checked(filters: Any) -> Any:
-    """Return the rows of a filter set.
+    """Return a filter set whose parameters are all right.
 
     Raises:
         ValidationError: a parameter has a value that is none.
     """
-    from django_filters.utils import translate_validation
-
     if not filters.is_valid():
         raise translate_validation(filters.errors)
-    return filters.qs
+    return filters

@@ -49,7 +49,7 @@ class ServerFields(serializers.Serializer):
     connection_type = serializers.ChoiceField(Server.ConnectionType.choices, source="server.connection_type")
     server_type = serializers.ChoiceField(["remote_tunnel", "remote_standard"], source="server.server_type")
     status = serializers.ChoiceField(Server.Status.choices, source="server.status")
-    state = serializers.ChoiceField([state.value for state in State], source="there.state.value")
+    state = serializers.ChoiceField(State.choices, source="there.state.value")
     since = Moment(source="there.since", allow_null=True, help_text="When this state began.")
     reason = serializers.CharField(
         source="there.close_reason", help_text="Why the last session ended; a word."

@@ -10,17 +10,26 @@ from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
+from rest_framework.serializers import CharField, IntegerField, Serializer
 
 from servers import access, identity
 from servers.models import Server
 from tunnel.api import codes
-from tunnel.api.documented import AGENT_ID, PROBLEMS
+from tunnel.api.documented import AGENT_ID, PAGE, PAGE_SIZE, PROBLEMS
 from tunnel.api.filters import ServerFilter
 from tunnel.api.paging import Pages
 from tunnel.api.problems import Problem, of_validation
 from tunnel.api.server_fields import AddServer, ChangeServer, NewServerFields, ServerFields, seen, set_tags
 from tunnel.api.views import ApiView, GenericApiView, one_server
+
+
+class ServerPage(Serializer):
+    """A page of servers; links are paths."""
+
+    count = IntegerField()
+    next = CharField(allow_null=True)
+    previous = CharField(allow_null=True)
+    results = ServerFields(many=True)
 
 
 class Servers(GenericApiView):
@@ -35,7 +44,12 @@ class Servers(GenericApiView):
         """Return the servers the caller may see, with their tags in one query more."""
         return access.visible(self.actor).prefetch_related("tags").order_by("name", "pk")
 
-    @extend_schema(operation_id="list_servers", responses={200: ServerFields(many=True), **PROBLEMS})
+    @extend_schema(
+        operation_id="list_servers",
+        parameters=[PAGE, PAGE_SIZE],
+        responses={200: ServerPage, **PROBLEMS},
+        filters=True,
+    )
     def get(self, request: Any) -> Response:  # noqa: ARG002 - DRF's signature
         """List servers, a page at a time."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from tunnel.api import command_views, explained, me, server_views, standing
+from tunnel.api import command_views, explained, history_views, me, schema, server_views, standing
 from tunnel.api.views import outside_transactions
 
 app_name = "api"
@@ -22,7 +22,14 @@ urlpatterns = [
             "commands": command_views.ServerCommands,
         }.items()
     ),
+    path("commands/", history_views.Commands.as_view(), name="history"),
+    path("commands/<uuid:pk>/", history_views.OneCommand.as_view(), name="command"),
+    path("sessions/", history_views.Sessions.as_view(), name="sessions"),
+    path("sessions/<uuid:pk>/", history_views.OneSession.as_view(), name="session"),
+    path("events/", history_views.Events.as_view(), name="events"),
     path("me/", me.Me.as_view(), name="me"),
-    path("problems/<slug:code>/", explained.Explained.as_view(), name="problem"),
+    path("schema/", schema.Schema.as_view(), name="schema"),
+    path("docs/", schema.docs, name="docs"),
+    path("problems/<str:code>/", explained.Explained.as_view(), name="problem"),
     re_path(r"", explained.Nothing.as_view(schema=None), name="nothing"),
 ]

@@ -1,4 +1,4 @@
-"""`tunnel suspend`, `reactivate` and `rotate-secret`: change a server's standing, and say what its live tunnel felt."""
+"""`tunnel suspend`, `reactivate`, `disconnect` and `rotate-secret`: change a server's standing, and say what its live tunnel felt."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -49,6 +49,15 @@ def _reactivate(call: Call, node: Node) -> int:
     return _report(call, change, words)
 
 
+def _disconnect(call: Call, node: Node) -> int:
+    change = call.panel.disconnect(node)
+    if change.changed:
+        _report(call, change, "was told to hang up and dial again")
+    else:
+        _report(call, change, "has no live tunnel")
+    return Exit.FAILED if change.tunnel == "still open" else Exit.DONE
+
+
 def _rotate(call: Call, node: Node) -> int:
     made = call.panel.rotate_secret(node)
     if call.options.env:
@@ -77,4 +86,5 @@ def _report(call: Call, change: Change, words: str) -> int:
 
 SUSPEND = Command("suspend", "refuse a server's agent and cut its tunnel", _suspend)
 REACTIVATE = Command("reactivate", "let a suspended server back in", _reactivate)
+DISCONNECT = Command("disconnect", "cut a server's tunnel; its agent dials again by itself", _disconnect)
 ROTATE_SECRET = Command("rotate-secret", "give a server a new secret and cut its tunnel", _rotate, _env=True)

@@ -3,9 +3,9 @@
 from argparse import ArgumentParser
 from typing import Protocol, cast
 
-from tunnel.cli import add_node, doctor, list_nodes, run_command, serve_panel, show_node
+from tunnel.cli import add_node, doctor, list_nodes, run_command, serve_panel, show_node, watch_nodes
 from tunnel.cli.call import Call
-from tunnel.cli.change_node import REACTIVATE, ROTATE_SECRET, SUSPEND
+from tunnel.cli.change_node import DISCONNECT, REACTIVATE, ROTATE_SECRET, SUSPEND
 
 
 class Command(Protocol):
@@ -30,8 +30,10 @@ _MODULES = (
     show_node,
     add_node,
     run_command,
+    watch_nodes,
     SUSPEND,
     REACTIVATE,
+    DISCONNECT,
     ROTATE_SECRET,
     doctor,
     serve_panel,

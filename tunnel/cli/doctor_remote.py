@@ -119,8 +119,7 @@ def _fetched(rest: Rest, path: str, step: str, well: str) -> Finding:
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         fix = "on the panel's host: manage.py tunnel doctor"
         return Finding(step, False, f"it is not: {_reasons(answer.body)}", fix, Exit.NO_LAYER)
-    detail = f"{path} answers {answer.status}, so this is perhaps no panel"
-    return Finding(step, None, detail, CHECK_ADDRESS)
+    return Finding(step, None, f"{path} answers {answer.status}, so this cannot be seen from here")
 
 
 def _reasons(body: bytes) -> str:

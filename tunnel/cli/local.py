@@ -1,5 +1,6 @@
 """The panel as seen from its own host: its database, and its channel layer for what concerns live tunnels."""
 
+import asyncio
 import getpass
 import os
 import time
@@ -15,16 +16,14 @@ from servers import access, identity
 from servers import nodes as door
 from servers.access import Console
 from servers.models import Server, Tag
-from tunnel import layers, presence, worker
+from tunnel import dispatch, layers, presence, worker
 from tunnel.cli import doctor_node, doctor_panel
 from tunnel.cli.exits import Exit, Failure
 from tunnel.cli.facts import Change, Node, Secret, Tunnel
 from tunnel.cli.finding import Finding
 from tunnel.cli.nearest import no_such_server
 from tunnel.conf import settings
-from tunnel.dispatch import MAX_TIMEOUT
 from tunnel.layers import Kind
-from tunnel.models import Session
 from tunnel.presence import Presence
 
 CUT_DEADLINE = 12.0  # seconds; a worker that missed the announcement looks by itself within 10
@@ -58,7 +57,7 @@ class Local:
     """The end on the panel's own host (`tunnel.cli.panel.Panel`)."""
 
     remote: ClassVar[bool] = False
-    max_timeout: ClassVar[float] = MAX_TIMEOUT
+    max_timeout: ClassVar[float] = dispatch.MAX_TIMEOUT
 
     def __init__(self, actor: Console, program: str, *, ca_file: str | None = None) -> None:
         self._actor = actor
@@ -112,6 +111,16 @@ class Local:
         server = self._rows[node.agent_id]
         return _change(server, changed=identity.reactivate(server, by=self._actor), tunnel="none")
 
+    def disconnect(self, node: Node) -> Change:
+        """Cut the server's tunnel; its agent dials again by itself."""
+        self.require_tunnels([node])
+        server = self._rows[node.agent_id]
+        session = presence.live_sessions().select_related("worker").filter(server=server).first()
+        if session is None:
+            return _change(server, changed=False, tunnel="none")
+        asyncio.run(dispatch.disconnect(session.worker.inbox, str(session.pk)))
+        return _change(server, changed=True, tunnel=_felt(session.pk))
+
     @sensitive_variables()
     def rotate_secret(self, node: Node) -> Secret:
         """Give the server a new secret and cut its tunnel."""
@@ -140,12 +149,10 @@ class Local:
         rows = list(servers)
         there = presence.of(rows)
         self._rows |= {server.agent_id: server for server in rows}
-        sessions = [known.session for known in there.values() if known.session is not None]
-        leases = dict(Session.objects.filter(pk__in=sessions).values_list("pk", "worker__lease_until"))
-        return [_node(server, there[server.pk], leases) for server in rows if server.pk in there]
+        return [_node(server, there[server.pk]) for server in rows if server.pk in there]
 
 
-def _node(server: Server, there: Presence, leases: dict[UUID, Any]) -> Node:
+def _node(server: Server, there: Presence) -> Node:
     return Node(
         name=server.name,
         agent_id=server.agent_id,
@@ -156,7 +163,7 @@ def _node(server: Server, there: Presence, leases: dict[UUID, Any]) -> Node:
         address=there.address,
         session=str(there.session) if there.session else None,
         worker=there.worker,
-        lease_until=leases.get(there.session) if there.session else None,
+        lease_until=there.lease_until,
         close_reason=there.close_reason,
         close_detail=there.close_detail,
         rtt_seconds=server.rtt_seconds,

@@ -1,9 +1,13 @@
 """What commands print: tables for people, tabs for pipes, JSON lines for programs; nothing a node said moves a cursor."""
 
+import copy
+import io
 import json
 import os
+import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -11,6 +15,9 @@ from servers.text import visible
 
 COLOURS = {"green": 32, "red": 31, "yellow": 33, "blue": 34, "grey": 90}
 GAP = "  "  # between the columns of a table
+
+HOME, CLEAR, END_OF_LINE, END_OF_SCREEN = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
+NO_WRAP, WRAP = "\x1b[?7l", "\x1b[?7h"
 
 Cell = str | tuple[str, str]  # text, or text and a colour
 
@@ -65,6 +72,31 @@ class Output:
                 self._padded(text, colour, width) for (text, colour), width in zip(row, widths, strict=True)
             )
             self._stdout.write(line.rstrip() + "\n")
+
+    def row(self, cells: Sequence[Cell]) -> None:
+        """Write one line of cells parted by tabs, at once."""
+        self._stdout.write("\t".join(_cell(cell)[0] for cell in cells) + "\n")
+        self._stdout.flush()
+
+    def frame(self, draw: "Callable[[Output], None]") -> None:
+        """Draw over what the last frame drew; what the terminal has no lines for is left out."""
+        text = io.StringIO()
+        inner = copy.copy(self)
+        inner._stdout = text
+        draw(inner)
+        lines = text.getvalue().splitlines()[: max(1, shutil.get_terminal_size().lines - 1)]
+        self._stdout.write(HOME + "".join(f"{line}{END_OF_LINE}\n" for line in lines) + END_OF_SCREEN)
+        self._stdout.flush()
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Let frames be drawn meanwhile: long lines are cut at the edge instead of moving what is below them."""
+        self._stdout.write(NO_WRAP + CLEAR)
+        try:
+            yield
+        finally:
+            self._stdout.write(WRAP)
+            self._stdout.flush()
 
     def raw(self, stdout: str, stderr: str) -> None:
         """Write what a remote command wrote, byte for byte, as ssh does."""

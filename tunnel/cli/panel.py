@@ -45,6 +45,9 @@ class Panel(Protocol):
     def reactivate(self, node: Node) -> Change:
         """Let a suspended server back in."""
 
+    def disconnect(self, node: Node) -> Change:
+        """Cut the server's tunnel; its agent dials again by itself."""
+
     def rotate_secret(self, node: Node) -> Secret:
         """Give the server a new secret and cut its tunnel."""
 

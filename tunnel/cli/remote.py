@@ -92,6 +92,10 @@ class Remote:
         """Let a suspended server back in."""
         return self._change(node, "activate/")
 
+    def disconnect(self, node: Node) -> Change:
+        """Cut the server's tunnel; its agent dials again by itself."""
+        return self._change(node, "disconnect/")
+
     def rotate_secret(self, node: Node) -> Secret:
         """Give the server a new secret and cut its tunnel."""
         made = self._rest.call("POST", f"{_path(node)}rotate-secret/", {}, patience=CUT_PATIENCE)

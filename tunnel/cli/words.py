@@ -23,6 +23,7 @@ REASONS: Final = {
     "revoked": "suspended, secret rotated, or connection type changed",
     "no_hello": "the agent did not introduce itself",
     "rubbish": "the agent broke the protocol",
+    "disconnected": "somebody disconnected it in the panel",
     "worker_restart": "the panel's worker was restarted",
     "worker_lost": "the panel's worker died",
     "internal": "the panel had an internal error",
