@@ -149,7 +149,9 @@
     write(parts.agent, card.agent_id);
     write(parts.os, card.os);
     write(parts.version, card.version ? `v${card.version}` : "");
-    parts.version.toggleAttribute("data-outdated", isOld(card.version));
+    const outdated = isOld(card.version);
+    parts.version.toggleAttribute("data-outdated", outdated);
+    parts.version.title = outdated ? words.outdated : "";
     write(parts.reason, words.reasons[card.reason] || "");
     write(parts.advice, words.advice[card.reason] || "");
     write(parts["agent-said"], card.agent_reason ? fill(words.agent, { text: card.agent_reason }) : "");
@@ -413,6 +415,7 @@
   let asked = 0; // the number of the last question; late answers to older ones are dropped
   let relisted = Date.now();
   let counts = "";
+  let crowded = false; // whether there are more servers than a whole page shows
   let unlisted = false; // whether something changed that may bring other servers to this page
 
   const ask = async (wanted) => {
@@ -443,6 +446,7 @@
   const accept = (told) => {
     const before = listing;
     listing = told.listing;
+    crowded = false;
     may = new Map(Object.entries(told.may).map(([permission, ids]) => [permission, new Set(ids)]));
     fresh = null;
     take(told);
@@ -498,6 +502,7 @@
     retry = RETRY_LEAST;
     const message = JSON.parse(event.data);
     if (message.type === "too_many") {
+      crowded = true;
       load(1);
       return;
     }
@@ -570,6 +575,7 @@
       leave();
       lost(0);
     }
+    if (crowded) load(1);
     if (!listing.whole && unlisted && !document.hidden && Date.now() - relisted > RELIST) load(listing.page);
   };
 
