@@ -169,6 +169,7 @@ class IdentityVerbs(ServerModelAdmin):
     ) -> HttpResponse:
         title, effect = _QUESTIONS[verb]
         context = self._page_context(request, str(title)) | {
+            "verb": verb,
             "effect": effect,
             "servers": servers,
             "form": form,
