@@ -15,13 +15,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests import axe
 from tests.e2e.basic_agent import BasicAgent
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import ROOT, Cluster, until
 from tests.e2e.real_agent import RealAgent
 from tests.e2e.test_browser_nodes import QUIET
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 THEMES = {"plain": "tests.e2e.site", "unfold": "tests.e2e.site_unfold", "jazzmin": "tests.e2e.site_jazzmin"}
+PICTURE = ROOT / "docs" / "pictures" / "server.png"  # written when SHOTS is set
 # Django's widget for tags: its search field has no label of its own.
 OF_DJANGO = (".select2-container",)
 PAYLOADS = [
@@ -119,6 +120,9 @@ def opened(cluster, browser, login):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         here = (origin(cluster, worker), origin(cluster, worker).replace("http", "ws"))
         page.on("request", lambda request: request.url.startswith(here) or foreign.append(request.url))
+        if worker == "jazzmin":  # which has a switch of its own for the night
+            scheme = options.get("color_scheme", "light")
+            page.add_init_script(f"localStorage.setItem('jazzmin-theme-mode', '{scheme}')")
         page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
         page.goto(f"{origin(cluster, worker)}/admin/tunnel/nodes/{pk}/")
         if options.get("java_script_enabled", True):
@@ -350,7 +354,7 @@ def test_it_works_without_a_script(opened, cluster, node):
 
 
 @pytest.fixture(scope="module")
-def lived_in(cluster) -> Iterator[int]:
+def long_lived(cluster) -> Iterator[tuple[int, BasicAgent]]:
     """A server with an hour of figures, a gap among them, a history of its link and commands."""
     secret = cluster.add("db-01")
     agent = BasicAgent(cluster.url("plain"), "db-01", secret)
@@ -358,6 +362,7 @@ def lived_in(cluster) -> Iterator[int]:
 import datetime, math
 from django.utils import timezone
 from servers.models import *; from tunnel.models import *
+Worker.objects.update(host='panel-1', pid=412)
 s, now, worker = Server.objects.get(name='db-01'), timezone.now(), Worker.objects.first()
 ago = lambda **d: now - datetime.timedelta(**d)
 Server.objects.filter(pk=s.pk).update(host_facts={'platform': 'Debian GNU/Linux 12 (bookworm)', 'hostname': 'db-01.internal',
@@ -375,8 +380,47 @@ for i, (argv, state, code) in enumerate([(['systemctl', 'status', 'nginx'], 'suc
         actor='admin', state=state, code=code, duration_seconds=.03, created_at=ago(minutes=9 + i))
 """)
     agent.ping()
-    yield cluster.sql("SELECT id FROM servers WHERE agent_id='db-01'")[0][0]
+    yield cluster.sql("SELECT id FROM servers WHERE agent_id='db-01'")[0][0], agent
     agent.stop()
+
+
+@pytest.fixture
+def lived_in(long_lived) -> int:
+    return long_lived[0]
+
+
+def test_one_cursor_tells_all_figures_of_a_moment(opened, cluster, lived_in):
+    with opened(lived_in) as page:
+        drawing = page.locator("[data-chart=cpu] .u-over")
+        drawing.hover(position={"x": 60, "y": 40})
+        said = [
+            page.locator(f"[data-chart={name}] [data-yt=value]") for name in ("cpu", "ram", "disk", "rtt")
+        ]
+        for one in said:
+            expect(one).to_contain_text(" at ")
+        assert len({one.inner_text().split(" at ")[1] for one in said}) == 1
+        page.mouse.move(0, 0)
+        expect(said[2]).not_to_contain_text(" at ")
+
+
+def test_it_takes_the_picture_of_the_docs(opened, cluster, long_lived, tmp_path):
+    pk, agent = long_lived
+    usage = {
+        "cpu": 67,
+        "ram": 9984,
+        "ramTotal": 16_000,
+        "disk": 48.2,
+        "diskUsed": 98_700,
+        "diskTotal": 204_800,
+    }
+    with opened(pk, viewport={"width": 1280, "height": 1240}) as page:
+        agent.send({"type": "PING", "timestamp": 1, "rtt": 0.038})
+        agent.send({"type": "HEARTBEAT", "data": {**usage, "uptime": 3_546_000}})
+        expect(page.locator("[data-chart=ram] [data-yt=amount]")).to_have_text("9.8 of 15.6 GiB")
+        expect(part(page, "rtt")).to_have_text("38 ms")
+        page.fill("[name=line]", "systemctl is-active nginx")
+        page.mouse.move(0, 0)
+        page.screenshot(path=PICTURE if os.environ.get("SHOTS") else tmp_path / "server.png")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -393,7 +437,7 @@ def test_it_is_readable_in_every_admin_by_day_and_by_night(opened, cluster, live
             "(s => [s.color, s.backgroundColor])(getComputedStyle(document.querySelector('.yt-panel')))"
         )
         ink, paper = (sum(int(n) for n in colour[4:-1].split(",")[:3]) for colour in colours)
-        assert (ink > paper) is (scheme == "dark" and theme != "jazzmin")  # which has a switch of its own
+        assert (ink > paper) is (scheme == "dark")
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert axe.violations(page, within="#yt-server") == []
