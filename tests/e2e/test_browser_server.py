@@ -160,6 +160,10 @@ def test_it_follows_the_link_without_a_reload(opened, cluster, node):
         expect(page.locator("[data-chart=ram] [data-yt=value]")).to_have_text("50%")
         expect(page.locator("[data-chart=cpu] canvas")).to_be_visible()
         expect(page.locator("[data-yt=rows] tr >> nth=0")).to_contain_text("92%")
+        with page.expect_response("**/data/"):  # what was pushed is not taken back by what is read
+            cluster.sql(f"UPDATE servers SET last_usage_at=NULL, agent_version='9' WHERE id={pk}")
+        expect(part(page, "version")).to_have_text("9")
+        expect(page.locator("[data-chart=cpu] [data-yt=value]")).to_have_text("92%")
         agent.stop()
         expect(part(page, "pill")).to_have_text("Reconnecting…", timeout=5000)
         expect(part(page, "disabled")).to_contain_text("reconnecting", timeout=5000)

@@ -15,7 +15,8 @@
   const SETTLE = 300; // ms; several things change at once when an agent connects
   const OTHERS = 60000; // ms between two looks at what other people ran
   const NO_LONGER_WELCOME = 4003;
-  const STEADY = new Set(["id", "cpu", "ram", "ram_used", "ram_total", "disk", "disk_used", "disk_total", "uptime", "rtt", "figures_at"]);
+  const FIGURES = ["cpu", "ram", "ram_used", "ram_total", "disk", "disk_used", "disk_total", "uptime", "rtt", "figures_at"];
+  const STEADY = new Set(["id", ...FIGURES]);
 
   const gibibytes = new Intl.NumberFormat(document.documentElement.lang || undefined, { maximumFractionDigits: 1 });
 
@@ -106,9 +107,13 @@
     if (Object.keys(changed).some((name) => !STEADY.has(name))) readSoon();
   };
 
+  /** Return the figures that came faster by push than through the database, if they did. */
+  const newerFigures = (read) =>
+    (card.figures_at || 0) > (read.figures_at || 0) ? Object.fromEntries(FIGURES.map((name) => [name, card[name]])) : {};
+
   const takeAll = (seen) => {
     setNow(seen.now);
-    card = seen.card;
+    card = { ...seen.card, ...newerFigures(seen.card) };
     showCard();
     showLink(seen.link);
     showCommands(seen.commands);
