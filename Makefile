@@ -2,7 +2,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: run test check agent clean-demo
+.PHONY: run test check bench shots agent clean-demo
 
 # HOST counts only from the command line: some shells export a variable of that name.
 ifeq ($(origin HOST),command line)
@@ -17,6 +17,14 @@ test:
 
 check:
 	@"$(PYTHON)" bootstrap.py check
+
+# make bench ARGS=--write puts the figures into docs/benchmarks.md
+bench:
+	@"$(PYTHON)" bootstrap.py bench $(ARGS)
+
+# the pictures in docs/pictures, taken anew
+shots:
+	@SHOTS=1 "$(PYTHON)" bootstrap.py test -k picture $(ARGS)
 
 # make agent NAME=two
 agent:

@@ -14,7 +14,7 @@ from agent_client.services import agent as agent_service
 from agent_client.services import system as system_service
 from agent_client.settings import Settings
 
-STOP_POOL = 5.0  # seconds for running commands to end: 2 until SIGKILL, the rest for the kernel
+STOP_POOL = 5.0  # seconds for running commands to end: some tenths until SIGKILL, the rest for the kernel
 STOP_LINK = 3.0  # seconds: one for the closing handshake
 STOP_SAMPLER = 1.0  # seconds
 

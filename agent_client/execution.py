@@ -21,7 +21,7 @@ log = logging.getLogger("agent.commands")
 LARGEST_OUTPUT = 64 * 1024  # bytes kept of each of stdout and stderr; the rest is read and dropped
 READ_SIZE = 256 * 1024  # bytes a read; a large one drains a chatty program at memory speed
 PIPE_SIZE = 1024 * 1024  # bytes the kernel may hold for us where it can be asked (Linux)
-GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+GRACE = 0.5  # seconds between SIGTERM and SIGKILL; the caller waits 1 beyond the time limit for us to say `timeout`
 LINGER = 0.2  # seconds to read on after the end: somebody outside the group may hold the pipes open for ever
 POLL = 0.05  # seconds between looks at the process where the kernel has no pidfd
 
@@ -166,6 +166,9 @@ class _Watch:
                 if stopped is None:
                     stopped, ends_at = exc, steady() + GRACE
                     _signal_group(self._process.pid, signal.SIGTERM)
+                    _signal_group(
+                        self._process.pid, signal.SIGCONT
+                    )  # one that was stopped hears nothing else
                 elif steady() >= ends_at:
                     break
             self._move(min(self._call.remaining if stopped is None else ends_at - steady(), 60.0))

@@ -17,7 +17,7 @@ from agent_client.masters import Master, Masters
 from agent_client.patience import Patience, Stopped, TimedOut
 from agent_client.pool import Pool
 from agent_client.protocol import AgentSession
-from agent_client.protocol.agent import AgentFacts
+from agent_client.protocol.agent import AgentFacts, Ended
 from agent_client.protocol.replay import ReplayGuard
 from agent_client.settings import Settings
 from agent_client.steady import steady
@@ -64,6 +64,7 @@ class Link:
         self._stopping = threading.Event()
         self._session = "-"
         self._told: dict[str, _Told] = {}
+        self._last: Optional[Ended] = None  # what the next HELLO tells the panel of the last session
         self._staff = Staff(
             table, pool, sampler, Inbox(self._wakeup.wake), self._wakeup, self._stopping.is_set, self._opened
         )
@@ -112,6 +113,7 @@ class Link:
             self._tell(master, str(exc), wait)
             return
         end = self._talk(connection)
+        self._last = Ended(end.reason, steady())
         if self._stopping.is_set():
             self._log_end(end, "")
             return
@@ -124,7 +126,9 @@ class Link:
 
     def _talk(self, connection: Connection) -> End:
         now = steady()
-        session = AgentSession(self._facts, self._guard, now=now, wall_offset=time.time() - now)
+        session = AgentSession(
+            self._facts, self._guard, now=now, wall_offset=time.time() - now, last=self._last
+        )
         wire = Wire(connection)
         try:
             return Conversation(wire, session, self._staff).run()

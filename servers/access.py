@@ -4,7 +4,7 @@ A right comes from one of three places: being a superuser; a permission of Djang
 servers; a `Grant` on a group of servers. Being staff allows nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -98,6 +98,34 @@ def permitting(actor: Actor, perm: str) -> QuerySet[Server]:
     if _everywhere(actor, perm):
         return servers
     return _of_groups(servers, _granted_groups(actor, perm))
+
+
+def everywhere(actor: Actor, perm: str) -> bool:
+    """Tell whether `actor` may do `perm` on all servers, those that are gone and those to come included.
+
+    Raises:
+        ValueError: `perm` is none of PERMISSIONS.
+    """
+    _check(perm)
+    if isinstance(actor, Narrowed):
+        return perm in actor.permissions and actor.groups is None and everywhere(actor.user, perm)
+    return _everywhere(actor, perm)
+
+
+def lacking(actor: Actor, perms: Iterable[str], servers: Collection[int]) -> list[str]:
+    """Return which of `perms` the actor does not hold on every one of `servers`, given by primary key.
+
+    Nobody hands on what he does not hold himself: whoever gives rights asks this first.
+
+    Raises:
+        ValueError: a word of `perms` is none of PERMISSIONS.
+    """
+    wanted = set(servers)
+    return [
+        perm
+        for perm in perms
+        if not everywhere(actor, perm) and permitting(actor, perm).filter(pk__in=wanted).count() < len(wanted)
+    ]
 
 
 def may_add(actor: Actor) -> bool:

@@ -1,7 +1,11 @@
 """The Django application `servers`."""
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
+
+from servers import neighbours
 
 
 class ServersConfig(AppConfig):
@@ -11,10 +15,16 @@ class ServersConfig(AppConfig):
     verbose_name = _("Node Orchestration")
     default_auto_field = "django.db.models.BigAutoField"
 
+    def __init__(self, app_name: str, app_module: Any) -> None:
+        neighbours.refuse_namesake(self.name)
+        neighbours.refuse_other_package("tunnel", "handshake")
+        super().__init__(app_name, app_module)
+
     def ready(self) -> None:
-        """Listen to changes of identity, and fill the places of absent transports."""
-        from servers import checks, receivers, transports  # models exist from here on
+        """Listen to changes of identity, fill the places of absent transports, and add this app's tabs."""
+        from servers import checks, panels, receivers, tabs, transports  # models exist from here on
 
         receivers.connect()
         transports.register_absent()
         checks.register()
+        panels.register_tabs(tabs.own)

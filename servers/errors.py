@@ -6,6 +6,7 @@ TunnelError
 │   ├── NotSent              certainly not run: it did not get as far as the wire
 │   ├── BusUnavailable       certainly not run: the workers of the panel cannot reach each other
 │   ├── NotAllowed           certainly not run: this actor may not do that
+│   │   └── SecondFactorNeeded  certainly not run: the person has to confirm first
 │   ├── Disconnected         outcome unknown: the agent went away before it answered
 │   ├── NoReply              outcome unknown: no answer in time
 │   ├── RelayLost            outcome unknown: the way between two workers broke
@@ -101,6 +102,12 @@ class NotAllowed(_KnownError):
     CODE = Code.FORBIDDEN
     RAN = "no"
     SENTENCE = "you may not do this on this server, ask whoever gives permissions here"
+
+
+class SecondFactorNeeded(NotAllowed):
+    """The person has not shown a second factor lately, and the panel asks for one."""
+
+    SENTENCE = "confirm with your second factor first, then repeat this"
 
 
 class Disconnected(_KnownError):

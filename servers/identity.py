@@ -7,6 +7,7 @@ Each change is a compare-and-set, stands in the admin's history when a user made
 from django.apps import apps
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.db.models.functions import Coalesce, Now
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
@@ -77,9 +78,13 @@ def reactivate(server: Server, *, by: Actor | None = None) -> bool:
 
 
 def mark_seen(server_pk: int) -> bool:
-    """Note the first contact: unknown becomes active, and nothing else does, a suspension least of all."""
-    unknown = Server.objects.filter(pk=server_pk, status=Server.Status.UNKNOWN)
-    return unknown.update(status=Server.Status.ACTIVE) == 1
+    """Note a contact, in the database's time; True for the first one of an unknown server.
+
+    Unknown becomes active, and nothing else does, a suspension least of all.
+    """
+    contacted = Server.objects.filter(pk=server_pk)
+    contacted.update(first_seen=Coalesce("first_seen", Now()), last_seen=Now())
+    return contacted.filter(status=Server.Status.UNKNOWN).update(status=Server.Status.ACTIVE) == 1
 
 
 @sensitive_variables()

@@ -16,8 +16,8 @@ from typing import Any
 from django.db import Error as DatabaseError
 
 from agent_client.protocol.codes import Code
-from servers import access, records, transports
-from servers.errors import CommandError, NotAllowed, NotSent
+from servers import access, records, second_factor, transports
+from servers.errors import CommandError, NotAllowed, NotSent, SecondFactorNeeded
 from servers.models import Server
 from servers.records import Outcome, State
 from servers.threads import in_thread
@@ -56,6 +56,7 @@ def run(
 
     Raises:
         NotAllowed: the actor may not run commands here, or the server is suspended.
+        SecondFactorNeeded: the person has to confirm first (`servers.second_factor`).
         CommandError: it did not end well; `ran` says "no", "yes" or "unknown".
     """
     command = _Command(
@@ -106,6 +107,8 @@ def _admit(command: _Command) -> transports.Transport:
             "refused %s %s.%s", command.actor, command.service, command.action, extra=_fields(command)
         )
         raise NotAllowed(f"{command.actor} may not run commands on {command.server}, ask for this permission")
+    if command.actor is not None and not second_factor.vouched(command.actor):
+        raise SecondFactorNeeded
     if command.server.status == Server.Status.SUSPENDED:
         raise NotAllowed(f"{command.server} is suspended, reactivate it first")
     if command.actor is not None:

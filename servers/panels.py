@@ -5,6 +5,7 @@ An app registers in its `AppConfig.ready()`; the pages of this app ask, and show
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from django.http import HttpRequest
 from django.utils.functional import Promise
@@ -12,14 +13,19 @@ from django.utils.safestring import SafeString
 
 from servers.models import Server
 
+FIRST: Final = 0
+MIDDLE: Final = 50
+LAST: Final = 100
+
 
 @dataclass(frozen=True)
 class Tab:
-    """One tab of a server's pages; `name` tells which one is open."""
+    """One tab of a server's pages; `name` tells which one is open, `place` where it stands: FIRST to LAST."""
 
     name: str
     label: str | Promise
     url: str
+    place: int = MIDDLE
 
 
 TabSource = Callable[[HttpRequest, Server], Iterable[Tab]]
@@ -36,8 +42,8 @@ def register_tabs(source: TabSource) -> None:
 
 
 def tabs(request: HttpRequest, server: Server) -> list[Tab]:
-    """Return the tabs this person sees, in the order of registration."""
-    return [tab for source in _sources for tab in source(request, server)]
+    """Return the tabs this person sees, by place and then in the order of registration."""
+    return sorted((tab for source in _sources for tab in source(request, server)), key=lambda tab: tab.place)
 
 
 def register_waiting(renderer: Renderer) -> None:

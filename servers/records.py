@@ -10,10 +10,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from agent_client.protocol.codes import Code
-from servers import access
-from servers.access import Actor
+from servers import telling
+from servers.access import Actor, person
 from servers.models import CommandRecord, Server
 from servers.redaction import bounded, redacted
+from servers.signals import command_finished
 
 log = logging.getLogger("servers.records")
 
@@ -29,6 +30,7 @@ STEPS: dict[CommandRecord.State, frozenset[CommandRecord.State]] = {
 }
 OPEN = tuple(state for state, following in STEPS.items() if following)
 
+MAX_FORGOTTEN = 1000  # records a call ends of each state; the next call ends more
 MAX_ERROR = 2000  # characters of an error a person reads in a list
 MAX_WORD = 64  # characters of a service, an action, a code
 MAX_ACTOR = 150  # characters of a user name, as in Django's own user model
@@ -47,7 +49,7 @@ def begin(
     command_id: UUID, server: Server, service: str, action: str, params: dict[str, object], actor: Actor
 ) -> None:
     """Write that `actor` is about to give this command."""
-    person = access.person(actor)
+    who = person(actor)
     CommandRecord.objects.create(
         id=command_id,
         server=server,
@@ -55,7 +57,7 @@ def begin(
         service=bounded(service, MAX_WORD),
         action=bounded(action, MAX_WORD),
         params=redacted(params),
-        actor_user_id=None if person is None else person.pk,
+        actor_user_id=None if who is None else who.pk,
         actor=bounded(str(actor), MAX_ACTOR),
     )
 
@@ -83,7 +85,9 @@ def end(command_id: UUID, outcome: Outcome, duration: float) -> bool:
     except DatabaseError:
         log.exception("command %s ended as %s, which could not be recorded", command_id, outcome.state)
         return False
-    if not written:
+    if written:
+        _tell_finished(command_id)
+    else:
         log.warning("command %s ended as %s, but its record was closed or gone", command_id, outcome.state)
     return written
 
@@ -91,16 +95,48 @@ def end(command_id: UUID, outcome: Outcome, duration: float) -> bool:
 def end_forgotten(older_than: timedelta) -> int:
     """End what a died process left open: what was handed over is unknown, what was not did not run; return how many."""
     made_before = CommandRecord.objects.filter(created_at__lt=timezone.now() - older_than)
-    sent = made_before.filter(state=State.SENT).update(
-        state=State.UNKNOWN, error="the panel stopped before it saw the answer", finished_at=timezone.now()
+    forgotten = {
+        State.SENT: Outcome(State.UNKNOWN, "", "the panel stopped before it saw the answer"),
+        State.PENDING: Outcome(
+            State.FAILED, Code.NOT_SENT.value, "the panel stopped before the command was sent"
+        ),
+    }
+    return sum(
+        _end_forgotten(pk, state, outcome)
+        for state, outcome in forgotten.items()
+        for pk in made_before.filter(state=state).values_list("pk", flat=True)[:MAX_FORGOTTEN]
     )
-    pending = made_before.filter(state=State.PENDING).update(
-        state=State.FAILED,
-        code=Code.NOT_SENT.value,
-        error="the panel stopped before the command was sent",
-        finished_at=timezone.now(),
+
+
+def _end_forgotten(command_id: UUID, state: CommandRecord.State, outcome: Outcome) -> bool:
+    ended = CommandRecord.objects.filter(pk=command_id, state=state).update(
+        state=outcome.state, code=outcome.code, error=outcome.error, finished_at=timezone.now()
     )
-    return sent + pending
+    if ended:
+        _tell_finished(command_id)
+    return bool(ended)
+
+
+def _tell_finished(command_id: UUID) -> None:
+    telling.tell(command_finished, Server, lambda: _facts(command_id))
+
+
+def _facts(command_id: UUID) -> dict[str, object] | None:
+    """Return what `command_finished` carries; None when the record is gone already."""
+    record = CommandRecord.objects.filter(pk=command_id).select_related("server").first()
+    if record is None:
+        return None
+    return {
+        "server_id": record.server_id,
+        "agent_id": record.server.agent_id if record.server else "",
+        "command_id": command_id,
+        "service": record.service,
+        "action": record.action,
+        "state": State(record.state),
+        "code": record.code,
+        "duration_seconds": record.duration_seconds,
+        "actor": record.actor,
+    }
 
 
 def _step(command_id: UUID, to: CommandRecord.State, **facts: object) -> bool:

@@ -10,6 +10,10 @@ from servers.models import Server
 # dialled in under it. The first contact (unknown -> active) changes nobody's welcome and is not announced.
 identity_changed = Signal()
 
+# Sent with sender=Server, server_id, agent_id, command_id, service, action, state, code, duration_seconds and actor
+# when a recorded command came to its end, in the thread of `servers.telling`.
+command_finished = Signal()
+
 
 def announce(server_id: int, agent_id: str, *, using: str | None = None) -> None:
     """Send `identity_changed` once the transaction under way is committed; a failing listener is logged by Django."""

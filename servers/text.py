@@ -2,9 +2,6 @@
 
 import unicodedata
 
-from django.core.exceptions import ValidationError
-from django.utils.translation import gettext_lazy as _
-
 # Controls, invisible formatting (bidirectional overrides among it), lone surrogates, line and paragraph separators.
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -23,6 +20,9 @@ def refuse_hidden_characters(text: str) -> None:
     Raises:
         ValidationError: it holds a control character or one that changes the direction of the line.
     """
+    from django.core.exceptions import ValidationError  # here: `yumna` shows text where there is no Django
+    from django.utils.translation import gettext_lazy as _
+
     if any(_hidden(char) for char in text):
         raise ValidationError(_("Control characters are not allowed in a name."), code="hidden_characters")
 

@@ -18,7 +18,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from servers import access
+from servers import access, second_factor
 from servers.access import Narrowed
 from servers.errors import TokenNotPossible
 from servers.models import ApiToken, ServerGroup
@@ -129,6 +129,10 @@ def _check(user: AbstractBaseUser, permissions: Collection[str], expires_at: dat
         raise TokenNotPossible(f"{user} may not give {', '.join(lacking)} to a token")
     if not permissions:
         raise TokenNotPossible("a token without any permission is good for nothing, give it one")
+    if second_factor.GUARDED.intersection(permissions) and not second_factor.vouched(user):
+        raise TokenNotPossible(
+            "confirm with your second factor first: this token could run commands without one"
+        )
     if not now < expires_at <= now + LONGEST_LIFE:
         raise TokenNotPossible(f"a token ends within {LONGEST_LIFE.days} days, choose a day in between")
     if live().filter(user=user.pk).count() >= MAX_LIVE:

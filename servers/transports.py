@@ -67,6 +67,11 @@ def register(connection_type: str, transport: Transport) -> None:
     _transports[connection_type] = transport
 
 
+def is_registered(connection_type: str) -> bool:
+    """Tell whether this process has a transport for `connection_type`."""
+    return str(connection_type) in _transports
+
+
 def for_server(server: Server) -> Transport:
     """Return the transport of a server; where there is none, one that refuses every command and says why."""
     kind = str(server.connection_type)

@@ -36,6 +36,7 @@ OURS = (
     "SECURE_",
     "TUNNEL_",
     "BEHIND_",
+    "AXES_",
 )
 
 

@@ -19,6 +19,8 @@ SITE_VARIABLES = (
     "ALLOWED_HOSTS",
     "CSRF_TRUSTED_ORIGINS",
     "DATABASE_URL",
+    "DATABASE_PASSWORD",
+    "DATABASE_PASSWORD_FILE",
 )
 SITE_VARIABLES += ("LANGUAGE_CODE", "TIME_ZONE", "STATIC_ROOT", "LOG_LEVEL", "LOG_FORMAT", "BEHIND_TLS_PROXY")
 
@@ -28,7 +30,9 @@ def _make_environment() -> None:
     owner = os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder))
     for name in list(os.environ):
-        if name in SITE_VARIABLES or name.startswith(("TUNNEL_", "SECURE_")):
+        if name in SITE_VARIABLES or name.startswith(
+            ("TUNNEL_", "SECURE_", "AXES_", "EMAIL_", "DEFAULT_FROM_")
+        ):
             del os.environ[name]
     os.environ[MARK] = folder
     os.environ["XDG_RUNTIME_DIR"] = folder  # here go the sockets of every site that a test starts

@@ -4,20 +4,27 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 
 from servers import access
+from servers.admin import base
+from tunnel import admin_history, admin_servers  # noqa: F401 - importing registers them
 from tunnel.models import Node
 
 if TYPE_CHECKING:
     NodeModelAdmin = admin.ModelAdmin[Node]
 else:
-    NodeModelAdmin = admin.ModelAdmin  # Django's own class takes no type parameter
+    NodeModelAdmin = base.ModelAdmin
 
 
 @admin.register(Node)
 class NodeAdmin(NodeModelAdmin):
     """Leads to the Node Orchestration page; servers themselves are edited in their own admin."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Have the entry and no forms: those of servers are in their own admin."""
+        leads_there = self.admin_site.admin_view(self.changelist_view)
+        return [path("", leads_there, name="tunnel_node_changelist")]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:  # noqa: ARG002
         """Go to the page."""

@@ -11,16 +11,20 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 from django.db.models.functions import Now
 
+from servers import records
 from servers.models import CommandRecord, Server
 from servers.threads import in_thread
-from tunnel import figures, sessions
+from tunnel import alerts, figures, samples, sessions
 from tunnel.conf import settings
-from tunnel.models import IdempotencyKey, Session, Worker
+from tunnel.dispatch import MAX_TIMEOUT
+from tunnel.models import IdempotencyKey, Refusal, Sample, Session, Worker
 
 log = logging.getLogger("tunnel.background")
 
 SWEEP_LEASE = 8.0  # seconds one background worker sweeps alone; web workers nudge each 9
 PRUNE_EVERY = 3600.0  # seconds
+FORGOTTEN_EVERY = 60.0  # seconds
+FORGOTTEN_AFTER = timedelta(seconds=2 * MAX_TIMEOUT)  # no caller waits so long: it is dead
 PRUNE_BATCH = 1_000  # rows a statement deletes, so that no table is locked for long
 MAX_ROWS = 5_000  # figures in one job
 KEEP_KEYS = timedelta(days=1)  # the reply to an idempotency key; who asks again later gives a new command
@@ -28,6 +32,7 @@ STALE_WORKERS = timedelta(days=1)  # a worker row without sessions is kept so lo
 NAME = str(uuid.uuid4())  # of this process, as the holder of leases
 
 _reachable_since: float | None = None
+_ended_forgotten = -math.inf
 _pruned = -math.inf
 
 
@@ -59,7 +64,7 @@ class BackgroundConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no
 
 
 def write_figures(rows: list[list[Any]]) -> int:
-    """Write the newest figures of many servers in one statement; return how many were newer than those kept."""
+    """Write the newest figures of many servers, and samples for their charts; return how many were newer than before."""
     newest: dict[int, tuple[dict[str, Any], float | None, datetime]] = {}
     for server, usage, rtt, at in rows:
         at = min(at, time.time())  # a clock that is ahead must not keep later figures out
@@ -72,14 +77,15 @@ def write_figures(rows: list[list[Any]]) -> int:
     for server in stale:
         server.last_usage, server.rtt_seconds, server.last_usage_at = newest[server.pk]
         server.last_seen = server.last_usage_at
+    samples.add((server.pk, newest[server.pk]) for server in stale)
     return Server.objects.bulk_update(
         stale, ["last_usage", "rtt_seconds", "last_usage_at", "last_seen"], batch_size=200
     )
 
 
 def sweep() -> None:
-    """End sessions of dead workers and prune what is too old, unless another process does so now."""
-    global _reachable_since, _pruned
+    """End what the dead left open and prune what is too old, unless another process does so now."""
+    global _reachable_since, _ended_forgotten, _pruned
     now = time.monotonic()
     if not sessions.take_lease("sweep", NAME, SWEEP_LEASE):
         return
@@ -89,6 +95,10 @@ def sweep() -> None:
     if now - _reachable_since >= sessions.LEASE.total_seconds():
         for agent_id in sessions.end_lost():
             log.info("the worker of a session is dead agent=%s", agent_id)
+        alerts.watch.look()
+    if now - _ended_forgotten >= FORGOTTEN_EVERY:
+        _ended_forgotten = now
+        records.end_forgotten(FORGOTTEN_AFTER)
     if now - _pruned >= PRUNE_EVERY:
         _pruned = now
         prune()
@@ -100,11 +110,14 @@ def prune() -> dict[str, int]:
     finished = Now() - timedelta(days=settings.KEEP_COMMANDS)
     old_sessions = Session.objects.filter(closed_at__lt=ended)
     old_commands = CommandRecord.objects.filter(created_at__lt=finished)
+    old_samples = Sample.objects.filter(at__lt=Now() - timedelta(hours=settings.KEEP_SAMPLES))
     old_keys = IdempotencyKey.objects.filter(created_at__lt=Now() - KEEP_KEYS)
     dead = Worker.objects.filter(lease_until__lt=Now() - STALE_WORKERS, sessions=None)
     return {
         "sessions": _delete(old_sessions),
         "commands": _delete(old_commands),
+        "samples": _delete(old_samples),
+        "refusals": _delete(Refusal.objects.filter(last_at__lt=ended)),
         "idempotency keys": _delete(old_keys),
         "workers": _delete(dead),
     }

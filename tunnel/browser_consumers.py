@@ -1,8 +1,13 @@
-"""The browsers' socket for live pages, `/tunnel/ws/events/`: the page listens, it has nothing to say."""
+"""The browsers' socket for live pages, `/tunnel/ws/events/`: the page listens, it has nothing to say.
+
+With `?ids=1,2,3` it is told of these servers only, by primary key, at most 200; without, of all its user may see while
+they are no more than that. Each message carries `counts`: the active tunnels, and how many there are, of all of them.
+"""
 
 import asyncio
 import logging
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from channels.auth import AuthMiddlewareStack
 from channels.consumer import AsyncConsumer
@@ -11,7 +16,7 @@ from django.db import Error as DatabaseError
 
 from tunnel import origins, viewers, worker
 from tunnel.live import TooManySubscribers, hub
-from tunnel.pages import messages
+from tunnel.pages import listing, messages
 from tunnel.subscriptions import NO_LONGER_WELCOME, TRY_AGAIN, Subscription
 
 log = logging.getLogger("tunnel.live")
@@ -52,13 +57,17 @@ class EventsConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no typ
 
     async def _connect(self) -> None:
         viewer = viewers.of_scope(self.scope)
+        try:
+            wants = _wanted(self.scope.get("query_string", b""))
+        except ValueError:
+            viewer = None
         if viewer is None:
             await _refuse(self.send)
             raise StopConsumer
         await self.send({"type": "websocket.accept"})
         await worker.current()  # what happens at other workers is heard by a worker only
         try:
-            self._subscription = hub.subscribe(viewer)
+            self._subscription = hub.subscribe(viewer, wants)
         except TooManySubscribers:
             log.warning("too many live pages, this one polls user=%s", viewer.user)
             await self.send({"type": "websocket.close", "code": TRY_AGAIN})
@@ -97,7 +106,17 @@ async def _next(subscription: Subscription) -> list[str] | None:
         async with asyncio.timeout(BEAT):
             return await subscription.next()
     except TimeoutError:
-        return [messages.beat(live=not hub.paused)]
+        return [messages.beat(live=not hub.paused, counts=subscription.counts)]
+
+
+def _wanted(query: bytes) -> frozenset[int] | None:
+    """Return the servers that `?ids=1,2,3` names by primary key; None when the page asks for all.
+
+    Raises:
+        ValueError: this is no list of numbers, or names more servers than one page shows.
+    """
+    values = parse_qs(query.decode("ascii"), keep_blank_values=True).get("ids")
+    return None if values is None else listing.wanted(values)
 
 
 async def _refuse(send: Any) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import difflib
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,27 +13,32 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
-from tunnel import asgi_routes, layers
+from servers import tables
+from tunnel import admin_place, alert_mail, alert_webhook, asgi_routes, layers, page_addresses
 from tunnel.asgi_routes import Verdict
 from tunnel.conf import DEFAULTS, PREFIX
 from tunnel.conf import settings as tunnel_settings
+from tunnel.installed import APPS_LINE
 from tunnel.layers import Kind
+from tunnel.models import Session
+from tunnel.worker import BACKGROUND
 
 SHORTEST_TOKEN = 16  # characters
 ROUTING_LINE = (
     '"websocket": URLRouter(tunnel.routing.websocket_urlpatterns),  # in the ProtocolTypeRouter of asgi.py'
 )
-DEFAULT_LINE = (
-    'CHANNEL_LAYERS["default"] = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", '
-    '"CONFIG": {"hosts": ["redis://127.0.0.1:6379"]}}'
+JOBS_ROUTING_LINE = (
+    '"channel": ChannelNameRouter(tunnel.routing.channel_names),  # in the ProtocolTypeRouter of asgi.py'
 )
+URLS_LINE = 'path("", include("tunnel.urls")),  # in urlpatterns of urls.py, before the line of the admin'
 LOAD_LINE = (
     'ASGI_APPLICATION = "project.asgi.application"  # python -c "import project.asgi" shows the whole error'
 )
-JOBS_LINE = (
-    'CHANNEL_LAYERS["jobs"] = {"BACKEND": "channels_redis.core.RedisChannelLayer", '
-    '"CONFIG": {"hosts": ["redis://127.0.0.1:6379"]}}'
-)
+_IMPORT = "from tunnel.redis_layers import channel_layers; "
+_MADE = 'channel_layers("redis://127.0.0.1:6379")'
+LAYERS_LINE = f"{_IMPORT}CHANNEL_LAYERS = {_MADE}"
+DEFAULT_LINE = f'{_IMPORT}CHANNEL_LAYERS["default"] = {_MADE}["default"]'
+JOBS_LINE = f'{_IMPORT}CHANNEL_LAYERS["jobs"] = {_MADE}["jobs"]'
 
 
 @register(Tags.compatibility)
@@ -41,9 +46,14 @@ def routing(**_: Any) -> list[CheckMessage]:
     """Agents must find `/tunnel`, and must not be asked for the Origin that only browsers send."""
     look = asgi_routes.look()
     if look.verdict is Verdict.BROKEN:
-        return [Error(f"agents cannot dial in: {look.reason}", hint=LOAD_LINE, id="tunnel.E001")]
-    if look.verdict is Verdict.MISSING:
-        return [Error(f"agents cannot dial in: {look.reason}", hint=f"add {ROUTING_LINE}", id="tunnel.E001")]
+        return [Error(f"agents cannot dial in: {look.reason}", hint=_load_line(), id="tunnel.E001")]
+    if look.verdict in (Verdict.MISSING, Verdict.SHADOWED):
+        hint = (
+            f"add, as the first of its routes, {ROUTING_LINE}"
+            if look.verdict is Verdict.SHADOWED
+            else f"add {ROUTING_LINE}"
+        )
+        return [Error(f"agents cannot dial in: {look.reason}", hint=hint, id="tunnel.E001")]
     if look.verdict is Verdict.BEHIND_ORIGIN_CHECK:
         sentence = "agents are refused: /tunnel stands inside an origin validator, and agents send no Origin"
         hint = f"take the validator away from the route of agents, the tunnel's browser routes have their own: {ROUTING_LINE}"
@@ -52,12 +62,57 @@ def routing(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.compatibility)
+def jobs_routing(**_: Any) -> list[CheckMessage]:
+    """`runworker` must find who does the jobs; an application that cannot be loaded is told by `routing`."""
+    look = asgi_routes.look_for_jobs(BACKGROUND)
+    if look.verdict is not Verdict.MISSING:
+        return []
+    return [Error(f"runworker has no work: {look.reason}", hint=f"add {JOBS_ROUTING_LINE}", id="tunnel.E022")]
+
+
+@register(Tags.urls)
+def pages(**_: Any) -> list[CheckMessage]:
+    """Every page of ours must be found at its address, by nobody else."""
+    if not apps.is_installed("django.contrib.admin"):
+        return []
+    if not page_addresses.included():
+        sentence = "the tunnel's pages and addresses are not among the URLs of this panel"
+        return [Error(sentence, hint=f"add {URLS_LINE}", id="tunnel.E020")]
+    if admin_place.prefix() is None:
+        sentence = "the admin site `admin.site` is mounted nowhere, so there are no pages about nodes"
+        hint = (
+            'path("admin/", admin.site.urls), or make your own site the default one: AdminConfig.default_site'
+        )
+        return [checks.Warning(sentence, hint=hint, id="tunnel.W023")]
+    return [
+        Error(
+            f"the address {address} of the tunnel is taken by {taker}, which stands before it",
+            hint=f"put first {URLS_LINE}",
+            id="tunnel.E021",
+        )
+        for address, taker in page_addresses.shadowed()
+    ]
+
+
+@register(Tags.database)
+def tables_are_ours(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """The database may hold tables of something else under the names of ours, which `migrate` would trip over."""
+    return tables.foreign("tunnel", databases, "tunnel.E024", signature={})
+
+
+@register(Tags.database)
+def migrations_are_ours(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """An app of the panel may have had our label before, so that Django takes our tables for made."""
+    return tables.recorded_only("tunnel", databases, "tunnel.E025", table=Session._meta.db_table)
+
+
+@register(Tags.compatibility)
 def installed_apps(**_: Any) -> list[CheckMessage]:
     """`servers` must be there, and apps that share a command's name must stand in the right order."""
     found: list[CheckMessage] = []
     if not apps.is_installed("servers"):
         sentence = "the app `servers`, which holds the servers, is not installed"
-        found.append(Error(sentence, hint='INSTALLED_APPS += ["servers"]', id="tunnel.E005"))
+        found.append(Error(sentence, hint=APPS_LINE, id="tunnel.E005"))
     names = [config.name for config in apps.get_app_configs()]
     if _stands_before("django.contrib.staticfiles", "daphne", names):
         sentence = "`daphne` stands after `django.contrib.staticfiles`: runserver speaks no WebSocket"
@@ -83,7 +138,7 @@ def tunnel_values(**_: Any) -> list[CheckMessage]:
     found = [*_bad_values(), *_unknown_names()]
     if any(message.id == "tunnel.E010" for message in found):
         return found
-    return [*found, *_bad_proxies(), *_public_url(), *_metrics(), *_throttle_cache()]
+    return [*found, *_public_url(), *_bad_alerts(), *_metrics(), *_throttle_cache()]
 
 
 @register(Tags.security, deploy=True)
@@ -99,29 +154,41 @@ def _stands_before(first: str, second: str, names: list[str]) -> bool:
     return first in names and second in names and names.index(first) < names.index(second)
 
 
+def _load_line() -> str:
+    """Return the setting that names the ASGI application, which most likely lies beside the URLs."""
+    project = str(getattr(django_settings, "ROOT_URLCONF", "")).rpartition(".")[0] or "project"
+    return LOAD_LINE.replace("project", project)
+
+
+def _layer_line(line: str) -> str:
+    return line if getattr(django_settings, "CHANNEL_LAYERS", None) else LAYERS_LINE
+
+
 def _default_layer() -> Iterator[CheckMessage]:
     kind = layers.kind(layers.DEFAULT)
     if kind in (Kind.MISSING, Kind.BROKEN):
         sentence = f"the channel layer `default` is {kind.value}: workers cannot reach each other's agents"
-        yield Error(sentence, hint=DEFAULT_LINE, id="tunnel.E002")
+        yield Error(sentence, hint=_layer_line(DEFAULT_LINE), id="tunnel.E002")
     elif kind is Kind.IN_MEMORY and not django_settings.DEBUG:
         sentence = "the channel layer `default` lives in memory: a second worker, and every command line, sees no agent"
-        yield Error(sentence, hint=f"set REDIS_URL, or {DEFAULT_LINE}", id="tunnel.E003")
+        yield Error(sentence, hint=LAYERS_LINE, id="tunnel.E003")
     elif kind is Kind.CORE:
         sentence = "the channel layer `default` is the core Redis layer, which loses commands when it is full"
-        yield checks.Warning(sentence, hint=DEFAULT_LINE, id="tunnel.W008")
+        yield checks.Warning(sentence, hint=_layer_line(DEFAULT_LINE), id="tunnel.W008")
 
 
 def _jobs_layer() -> Iterator[CheckMessage]:
     kind = layers.kind(layers.JOBS)
+    if kind is Kind.MISSING and not getattr(django_settings, "CHANNEL_LAYERS", None):
+        return  # the line for `default` brings both
     if kind in (Kind.MISSING, Kind.BROKEN):
         sentence = f"the channel layer `jobs` is {kind.value}: runworker gets no work"
-        yield Error(sentence, hint=JOBS_LINE, id="tunnel.E006")
+        yield Error(sentence, hint=_layer_line(JOBS_LINE), id="tunnel.E006")
     elif kind is Kind.PUBSUB:
         sentence = (
             "the channel layer `jobs` is the pubsub layer, which gives every job to every background worker"
         )
-        yield checks.Warning(sentence, hint=JOBS_LINE, id="tunnel.W010")
+        yield checks.Warning(sentence, hint=_layer_line(JOBS_LINE), id="tunnel.W010")
 
 
 def _bad_values() -> Iterator[CheckMessage]:
@@ -143,15 +210,13 @@ def _unknown_names() -> Iterator[CheckMessage]:
             )
 
 
-def _bad_proxies() -> Iterator[CheckMessage]:
-    for proxy in tunnel_settings.TRUSTED_PROXIES:
-        try:
-            ipaddress.ip_network(proxy, strict=False)
-        except ValueError:
-            sentence = f"TUNNEL_TRUSTED_PROXIES holds {proxy!r}, which is no address and no network"
-            yield Error(
-                sentence, hint='TUNNEL_TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8"]', id="tunnel.E012"
-            )
+def _bad_alerts() -> Iterator[CheckMessage]:
+    for sentence in alert_mail.problems():
+        hint = 'TUNNEL_ALERT_EMAILS = ["ops@example.org"]'
+        yield Error(sentence, hint=hint, id="tunnel.E026")
+    for sentence in alert_webhook.problems():
+        hint = "docs/alerts.md says what a webhook needs"
+        yield Error(sentence, hint=hint, id="tunnel.E027")
 
 
 def _metrics() -> Iterator[CheckMessage]:
@@ -184,13 +249,22 @@ def _throttle_cache() -> Iterator[CheckMessage]:
 
 def _public_url() -> Iterator[CheckMessage]:
     url = tunnel_settings.PUBLIC_URL
-    if url and urlsplit(url).scheme not in ("https", "wss"):
+    if url and urlsplit(url).scheme not in ("https", "wss") and not (django_settings.DEBUG and _is_here(url)):
         sentence = (
             f"TUNNEL_PUBLIC_URL is {url!r}: agents would send their secrets in the clear, and refuse to"
         )
         yield checks.Warning(
             sentence, hint='TUNNEL_PUBLIC_URL = "https://panel.example.org"', id="tunnel.W004"
         )
+
+
+def _is_here(url: str) -> bool:
+    """Tell whether this is an address of this machine, which agents may dial without TLS while developing."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _probe(alias: str) -> Iterator[CheckMessage]:

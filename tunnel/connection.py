@@ -70,6 +70,7 @@ class AgentConnection:
         self.welcome = admission.welcome
         self.basic = admission.basic
         self.rtt: float | None = None
+        self._usage: dict[str, Any] = {}
         self._send = send
         self._holder = holder
         self._opened = time.monotonic()
@@ -161,10 +162,13 @@ class AgentConnection:
         self._holder.introduced(self, event.hello)
 
     def _on_heartbeat(self, event: HeartbeatReceived) -> None:
+        self._usage = event.usage
         self._holder.reported(self, event.usage)
 
     def _on_rtt(self, event: RttMeasured) -> None:
-        self.rtt = event.seconds
+        first, self.rtt = self.rtt is None, event.seconds
+        if first and self._usage:  # the first figures were told without it, and the next are far away
+            self._holder.reported(self, self._usage)
         metrics.round_trip(event.seconds)
 
     def _on_reply(self, event: ReplyReceived) -> None:

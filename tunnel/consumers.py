@@ -10,11 +10,12 @@ from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
 from agent_client.protocol.handshake import SUBPROTOCOL
-from tunnel import handshake, metrics, worker
+from tunnel import handshake, metrics, refusals, worker
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection
 from tunnel.handshake import Admission, Overloaded, Refused
 from tunnel.logs import about
+from tunnel.models import RefusalReason
 from tunnel.sessions import NoLongerWelcome
 from tunnel.worker import Worker
 
@@ -69,7 +70,11 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
             await here.open(admission, session)
         except (Refused, NoLongerWelcome) as exc:
             metrics.handshake("refused")
-            log.warning("refused from %s: %s", handshake.client_address(self.scope), exc)
+            address = handshake.client_address(self.scope)
+            log.warning("refused from %s: %s", address, exc)
+            reason = exc.reason if isinstance(exc, Refused) else RefusalReason.CHANGED
+            if reason is not None:
+                refusals.note(handshake.claimed_id(self.scope), reason, address)
             await self._refuse(arrived)
         except (DatabaseError, Overloaded, HandshakeFailed) as exc:
             metrics.handshake("unavailable")

@@ -24,6 +24,7 @@ from servers.models import Server
 from servers.threads import in_thread
 from tunnel.attempts import Attempts
 from tunnel.conf import settings
+from tunnel.models import RefusalReason
 from tunnel.sessions import Welcome
 
 Scope = dict[str, Any]
@@ -41,7 +42,14 @@ attempts = Attempts()
 
 
 class Refused(Exception):
-    """The agent may not in; the reason is for the log, the agent sees none."""
+    """The agent may not in; the sentence is for the log, the agent sees none.
+
+    `reason` is what an operator is shown of it, None when the handshake named no agent.
+    """
+
+    def __init__(self, sentence: str, reason: RefusalReason | None = None) -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class Overloaded(Exception):
@@ -68,11 +76,10 @@ async def judge(scope: Scope) -> Admission:
     agent_id, secret = _credentials(scope)
     address = client_address(scope)
     if not secure(scope):
-        raise Refused(
-            "the connection is not secure: dial wss://, or name the proxy in TUNNEL_TRUSTED_PROXIES"
-        )
+        sentence = "the connection is not secure: dial wss://, or name the proxy in TUNNEL_TRUSTED_PROXIES"
+        raise Refused(sentence, RefusalReason.NOT_SECURE)
     if not attempts.allowed(address, agent_id):
-        raise Refused("too many failures from this address")
+        raise Refused("too many failures from this address", RefusalReason.TOO_MANY)
     try:
         welcome = await _identify(agent_id, secret)
     except Refused:
@@ -159,11 +166,12 @@ async def _identify(agent_id: str, secret: str) -> Welcome:
     row = await in_thread(_row, agent_id)
     stored = row["secret_digest"] if row else ""
     if not await _matches(agent_id, secret, stored or credentials.DUMMY_DIGEST) or row is None or not stored:
-        raise Refused("unknown id or wrong secret")
+        raise Refused("unknown id or wrong secret", RefusalReason.WRONG_SECRET)
     if row["connection_type"] != Server.ConnectionType.TUNNEL:
-        raise Refused(f"connection_type is {row['connection_type']}, not tunnel")
+        sentence = f"connection_type is {row['connection_type']}, not tunnel"
+        raise Refused(sentence, RefusalReason.NO_TUNNEL)
     if row["status"] not in (Server.Status.UNKNOWN, Server.Status.ACTIVE):
-        raise Refused(f"status is {row['status']}")
+        raise Refused(f"status is {row['status']}", RefusalReason.SUSPENDED)
     return Welcome(row["pk"], agent_id, row["secret_version"])
 
 

@@ -1,12 +1,14 @@
 """Links between processes: outgoing letters are numbered and gathered, incoming ones checked for gaps."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from tunnel import metrics
 from tunnel.letters import MAX_ENVELOPES, MAX_LETTER, Envelope, Letter, seal
@@ -16,6 +18,9 @@ log = logging.getLogger("tunnel.bus")
 MAX_WAITING = 4_096  # envelopes an outlet holds while Redis is slow; beyond it callers are told at once
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 MAX_SENDERS = 10_000  # incoming links remembered; a master has tens of processes
+
+# Epochs of a process only grow, also when its host's clock is set back: a receiver takes an older one for a repetition.
+_epochs = itertools.count(time.time_ns())
 
 Publish = Callable[[str, bytes], Awaitable[None]]
 
@@ -58,7 +63,7 @@ class Outlet:
         self.address = address
         self._sender = sender
         self._publish = publish
-        self._epoch = time.time_ns()
+        self._epoch = next(_epochs)
         self._number = 0
         self._waiting: deque[Item] = deque()
         self._bytes = 0
@@ -86,7 +91,7 @@ class Outlet:
 
     def start_new_link(self) -> None:
         """Number from 1 again, as a new link: the receiver has noticed a gap in this one."""
-        self._epoch = max(self._epoch + 1, time.time_ns())
+        self._epoch = next(_epochs)
         self._number = 0
 
     def idle_for(self) -> float:
@@ -149,9 +154,15 @@ def _settle(batch: list[Item], fate: Fate) -> None:
             item.on_failure()
 
 
-def _size(envelope: Envelope) -> int:
-    """Roughly the bytes of an envelope: only its strings can be long."""
-    return 200 + sum(len(value) for value in envelope.values() if isinstance(value, str))
+def _size(value: Any) -> int:
+    """Roughly the bytes of a value as JSON, where a character beyond ASCII takes six."""
+    if isinstance(value, str):
+        return 2 + (len(value) if value.isascii() else 6 * len(value))
+    if isinstance(value, dict):
+        return 2 + sum(_size(key) + _size(item) + 2 for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return 2 + sum(_size(item) + 1 for item in value)
+    return 20  # a number, a word
 
 
 class Arrival(Enum):

@@ -1,7 +1,8 @@
 """The hub of one web worker: what its live pages know, and the differences it pushes to them.
 
-Pushed news only make it quick. What makes it true is that all states are read again every few seconds while somebody
-watches: a lost push, a dead worker or a Redis that is away cannot leave a page wrong for longer.
+Pushed news only make it quick. What makes it true is that the states are read again every few seconds while somebody
+watches: a lost push, a dead worker or a Redis that is away cannot leave a page wrong for longer. Cards are read of the
+servers somebody is shown, of all others no more than whether their tunnel stands.
 
 Everything here runs on one event loop; the database is asked in threads, one question at a time.
 """
@@ -10,25 +11,34 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from django.db import Error as DatabaseError
+from django.db.models import QuerySet
 
-from servers import access
 from servers.models import Server
 from servers.threads import in_thread
-from tunnel import viewers
+from tunnel import presence, viewers
 from tunnel.pages import cards, messages
 from tunnel.pages.cards import Card
+from tunnel.pages.listing import WHOLE
 from tunnel.pages.messages import Patch
-from tunnel.subscriptions import NO_LONGER_WELCOME, TRY_AGAIN, Subscription
-from tunnel.viewers import Viewer
+from tunnel.subscriptions import NO_LONGER_WELCOME, TRY_AGAIN, Counts, Subscription
+from tunnel.viewers import Sight, Viewer
 
 log = logging.getLogger("tunnel.live")
 
 # Seconds between two readings of all states; with a lease of 10 s a page is true within 15.
 REREAD: Final = 3.0
 REREAD_GAP: Final = 0.5  # seconds between two readings at least, however many browsers come at once
+SHARE: Final = (
+    2.0  # a reading is followed by so many times its own duration without one: a large panel rests, too
+)
+RECHECK: Final = (
+    10.0  # seconds; who may watch what is asked anew then, and by what the next reading takes within 15
+)
+READ_AT_ONCE: Final = 1000  # cards a query; SQLite takes only so many parameters
 DEBOUNCE: Final = 0.2  # seconds over which changed servers are gathered into one reading
 FIGURES_GAP: Final = 1.0  # seconds between two pushes of figures
 PATIENCE: Final = 6.0  # seconds a reading may take before the pages are told that what they show may be old
@@ -42,12 +52,40 @@ class TooManySubscribers(Exception):
     """This worker serves as many browsers as it can; the page polls instead and tries again."""
 
 
+@dataclass(frozen=True)
+class Rights:
+    """Who may watch, and what: a question to the database that is asked again with each reading."""
+
+    granted: dict[Viewer, QuerySet[Server]]
+    at: float  # on the monotonic clock
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a reading is to find out: for each browser its viewer and what it wants."""
+
+    wishes: dict[Subscription, tuple[Viewer, frozenset[int] | None]]
+    rights: Rights | None  # None: they are asked anew
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found: who may watch what, which tunnels stand, and the cards of the servers somebody is shown."""
+
+    rights: Rights
+    sights: dict[Viewer, Sight]
+    active: set[int]
+    found: dict[int, Card]
+
+
 class Hub:
     """Reads states while somebody watches, and tells each browser what changed of what it may see."""
 
     def __init__(self) -> None:
         self._subscribers: set[Subscription] = set()
-        self._cards: dict[int, Card] = {}
+        self._cards: dict[int, Card] = {}  # of the servers somebody is shown
+        self._active: set[int] = set()  # of all servers, those whose tunnel stands
+        self._rights: Rights | None = None
         self._dirty: set[int] = set()
         self._fresh: dict[int, Patch] = {}
         self._wake = asyncio.Event()
@@ -93,15 +131,17 @@ class Hub:
         """Whether what pages show may be old, because the database does not answer."""
         return self._paused
 
-    def subscribe(self, viewer: Viewer) -> Subscription:
+    def subscribe(self, viewer: Viewer, wants: frozenset[int] | None = None) -> Subscription:
         """Start to serve a browser; its first step is a snapshot.
+
+        `wants` are the servers its page shows, by primary key; None is for all there are, up to WHOLE.
 
         Raises:
             TooManySubscribers: this worker serves no more.
         """
         if len(self._subscribers) >= MAX_SUBSCRIBERS:
             raise TooManySubscribers
-        subscription = Subscription(viewer)
+        subscription = Subscription(viewer, wants)
         self._subscribers.add(subscription)
         self.refresh()
         if self._reader is None or self._reader.done():
@@ -145,19 +185,33 @@ class Hub:
 
     async def _read_all(self) -> None:
         self._dirty.clear()
-        self._next_reading = time.monotonic() + REREAD
-        watching = {subscription.viewer for subscription in self._subscribers}
-        found, rights = await self._patiently(in_thread(_read_all, watching))
+        started = time.monotonic()
+        self._next_reading = started + REREAD
+        watch = self._watch()
+        reading = await self._patiently(in_thread(_read, watch))
         self._read_at = time.monotonic()
-        self._next_reading = max(self._next_reading, self._read_at + REREAD_GAP)
+        rest = max(REREAD_GAP, SHARE * (self._read_at - started))
+        self._next_reading = max(self._next_reading, self._read_at + rest)
         self._resume()
-        self._apply(found, gone=self._cards.keys() - found.keys())
-        self._grant(watching, rights)
+        self._rights, self._active = reading.rights, reading.active
+        self._apply(reading.found)
+        self._grant(watch, reading.sights)
+        self._cards = {pk: card for pk, card in self._cards.items() if pk in reading.found}
+
+    def _watch(self) -> Watch:
+        wishes = {one: (one.viewer, one.wants) for one in self._subscribers}
+        rights = self._rights
+        anew = any(one.shows is None for one in self._subscribers)
+        if rights is None or anew or time.monotonic() - rights.at > RECHECK:
+            return Watch(wishes, None)
+        return Watch(wishes, rights)
 
     async def _read_dirty(self) -> None:
         dirty, self._dirty = self._dirty, set()
-        found = await self._patiently(in_thread(_read_some, dirty))
-        self._apply(found, gone=dirty - found.keys())
+        shown = dirty & self._cards.keys()
+        active, found = await self._patiently(in_thread(_read_some, dirty, shown))
+        self._active = (self._active - dirty) | active
+        self._apply(found, gone=shown - found.keys())
 
     async def _wait(self, until: float) -> None:
         """Wait for news, or until it is time to read all again."""
@@ -182,13 +236,14 @@ class Hub:
 
     def _forget(self) -> None:
         self._cards, self._dirty, self._fresh, self._paused = {}, set(), {}, False
+        self._active, self._rights = set(), None
         if self._pusher is not None:
             self._pusher.cancel()
             self._pusher = None
 
     # -- telling ---------------------------------------------------------------------------------
 
-    def _apply(self, found: dict[int, Card], gone: Iterable[int]) -> None:
+    def _apply(self, found: dict[int, Card], gone: Iterable[int] = ()) -> None:
         """Take what was read, and tell every browser the differences."""
         changed = []
         for pk, card in found.items():
@@ -211,38 +266,53 @@ class Hub:
         self._tell(changed, set())
 
     def _tell(self, changed: list[Patch], gone: set[int]) -> None:
-        if not changed and not gone:
-            return
-        said: dict[frozenset[int], list[str]] = {}  # people with the same rights get the same texts
+        """Tell each browser what of this it shows, and the counts if they are not what it knows."""
+        said: dict[
+            tuple[frozenset[int], Counts], list[str]
+        ] = {}  # those who show the same get the same texts
+        counted: dict[int, Counts] = {}
         for subscription in list(self._subscribers):
-            sees = subscription.sees
-            if sees is None:
+            shows, sight = subscription.shows, subscription.sight
+            if shows is None or sight is None:
                 continue
-            if sees not in said:
-                said[sees] = messages.patch([one for one in changed if one["id"] in sees], gone & sees)
-            self._put(subscription, said[sees])
+            if id(sight) not in counted:
+                counted[id(sight)] = self._counts(sight)
+            counts = counted[id(sight)]
+            if (shows, counts) not in said:
+                of_these = [one for one in changed if one["id"] in shows]
+                said[shows, counts] = messages.patch(of_these, gone & shows, counts)
+            self._put(subscription, said[shows, counts] or self._news(subscription, counts), counts)
 
-    def _grant(self, asked: set[Viewer], rights: dict[Viewer, frozenset[int]]) -> None:
+    def _counts(self, sight: Sight) -> Counts:
+        return len(self._active & sight.servers), sight.tunnels
+
+    def _grant(self, watch: Watch, sights: dict[Viewer, Sight]) -> None:
         """Let each browser see what its user may see now."""
-        for subscription in list(self._subscribers):
-            sees = rights.get(subscription.viewer)
-            if sees is not None:
-                self._show(subscription, sees)
-            elif subscription.viewer in asked:
-                log.info(
-                    "a live page is closed, its user may not see it any more user=%s",
-                    subscription.viewer.user,
-                )
+        for subscription, (viewer, _) in watch.wishes.items():
+            if subscription not in self._subscribers:
+                continue
+            if viewer in sights:
+                self._show(subscription, sights[viewer])
+            else:
+                log.info("a live page is closed, its user may not see it any more user=%s", viewer.user)
                 self._end(subscription, NO_LONGER_WELCOME)
 
-    def _show(self, subscription: Subscription, sees: frozenset[int]) -> None:
-        before, subscription.sees = subscription.sees, sees
-        if before is None:
-            self._put(subscription, messages.snapshot(self._known(sees)))
-        elif before != sees:
-            self._put(
-                subscription, messages.patch(cast("list[Patch]", self._known(sees - before)), before - sees)
-            )
+    def _show(self, subscription: Subscription, sight: Sight) -> None:
+        subscription.sight = sight
+        counts = self._counts(sight)
+        shown, before = _shown(sight, subscription.wants), subscription.shows
+        if shown is None:
+            texts = [] if subscription.too_many else [messages.too_many(counts)]
+        elif before is None or subscription.too_many:
+            texts = messages.snapshot(self._known(shown), counts)
+        else:
+            new = cast("list[Patch]", self._known(shown - before))
+            texts = messages.patch(new, before - shown, counts)
+        subscription.shows, subscription.too_many = shown or frozenset(), shown is None
+        self._put(subscription, texts or self._news(subscription, counts), counts)
+
+    def _news(self, subscription: Subscription, counts: Counts) -> list[str]:
+        return [] if counts == subscription.counts else [messages.count(counts)]
 
     def _known(self, pks: frozenset[int]) -> list[Card]:
         return [self._cards[pk] for pk in pks if pk in self._cards]
@@ -251,20 +321,24 @@ class Hub:
         if not self._paused:
             self._paused = True
             log.warning("live pages are paused: %s", reason)
-            self._tell_all(messages.beat(live=False))
+            self._tell_whether_live()
 
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
             log.info("live pages are live again")
-            self._tell_all(messages.beat(live=True))
+            self._tell_whether_live()
 
-    def _tell_all(self, text: str) -> None:
+    def _tell_whether_live(self) -> None:
         for subscription in list(self._subscribers):
-            self._put(subscription, [text])
+            counts = subscription.counts
+            self._put(subscription, [messages.beat(live=not self._paused, counts=counts)], counts)
 
-    def _put(self, subscription: Subscription, texts: list[str]) -> None:
-        if texts and not subscription.put(texts):
+    def _put(self, subscription: Subscription, texts: list[str], counts: Counts | None) -> None:
+        if not texts:
+            return
+        subscription.counts = counts
+        if not subscription.put(texts):
             log.info("a browser reads too slowly and is dropped user=%s", subscription.viewer.user)
             self._end(subscription, TRY_AGAIN)
 
@@ -273,13 +347,43 @@ class Hub:
         self.unsubscribe(subscription)
 
 
-def _read_some(pks: Iterable[int]) -> dict[int, Card]:
-    return cards.read(Server.objects.filter(pk__in=pks))
+def _shown(sight: Sight, wants: frozenset[int] | None) -> frozenset[int] | None:
+    """Return what a browser is shown; None when it wants all and that is too much for one page."""
+    if wants is not None:
+        return wants & sight.servers
+    return sight.servers if len(sight.servers) <= WHOLE else None
 
 
-def _read_all(watching: set[Viewer]) -> tuple[dict[int, Card], dict[Viewer, frozenset[int]]]:
-    rights = viewers.rights(watching)  # first: what appears between the two is told with the next reading
-    return cards.read(access.visible(access.CONSOLE)), rights
+def _read(watch: Watch) -> Reading:
+    """Read for all browsers at once: the number of questions does not grow with them."""
+    watching = {viewer for viewer, _ in watch.wishes.values()}
+    rights = watch.rights or _rights(watching)
+    granted = {viewer: servers for viewer, servers in rights.granted.items() if viewer in watching}
+    sights = viewers.sights(granted)  # before the cards: what appears in between is told next time
+    shown: set[int] = set()
+    for viewer, wants in set(watch.wishes.values()):
+        if viewer in sights:
+            shown |= _shown(sights[viewer], wants) or frozenset()
+    active = set(presence.active_servers().order_by().values_list("pk", flat=True))
+    return Reading(rights, sights, active, _read_cards(shown))
+
+
+def _rights(watching: set[Viewer]) -> Rights:
+    at = time.monotonic()
+    return Rights(viewers.rights(watching), at)
+
+
+def _read_some(dirty: Iterable[int], shown: Iterable[int]) -> tuple[set[int], dict[int, Card]]:
+    active = presence.active_servers().filter(pk__in=list(dirty)).order_by()
+    return set(active.values_list("pk", flat=True)), _read_cards(shown)
+
+
+def _read_cards(pks: Iterable[int]) -> dict[int, Card]:
+    wanted = sorted(pks)
+    found: dict[int, Card] = {}
+    for start in range(0, len(wanted), READ_AT_ONCE):
+        found |= cards.read(Server.objects.filter(pk__in=wanted[start : start + READ_AT_ONCE]))
+    return found
 
 
 hub = Hub()

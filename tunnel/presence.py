@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import models
-from django.db.models import BooleanField, Case, F, OuterRef, Q, Subquery, Value, When
+from django.db.models import BooleanField, Case, CharField, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -40,6 +40,7 @@ class Presence:
     lease_until: datetime | None = None
     close_reason: str = ""
     close_detail: str = ""
+    agent_reason: str = ""  # what the agent said, when this session opened, of the end of the one before
 
     @property
     def reason(self) -> str:
@@ -55,6 +56,29 @@ def of(servers: Iterable[Server]) -> dict[int, Presence]:
     ids = Server.objects.filter(pk__in=known).annotate(newest=Subquery(newest)).values_list("pk", "newest")
     sessions = {session.pk: session for session in _with_lease().filter(pk__in=[pk for _, pk in ids if pk])}
     return {pk: _presence(known[pk], sessions.get(newest)) for pk, newest in ids}
+
+
+def with_state(servers: models.QuerySet[Server]) -> models.QuerySet[Server]:
+    """Add to each server its state as `tunnel_state`, as `of` would say it: in SQL, to filter and sort thousands."""
+    sessions = Session.objects.filter(server=OuterRef("pk"))
+    recently = timezone.now() - RECONNECTING_FOR
+    lost_now = Q(closed_at__gt=recently) | Q(closed_at=None, worker__lease_until__gt=recently)
+    state = Case(
+        When(~Q(connection_type=Server.ConnectionType.TUNNEL), then=Value(State.DIRECT.value)),
+        When(status=Server.Status.SUSPENDED, then=Value(State.SUSPENDED.value)),
+        When(Exists(live_sessions().filter(server=OuterRef("pk"))), then=Value(State.ACTIVE.value)),
+        When(~Exists(sessions), then=Value(State.NEVER.value)),
+        When(Exists(sessions.filter(lost_now)), then=Value(State.RECONNECTING.value)),
+        default=Value(State.OFFLINE.value),
+        output_field=CharField(),
+    )
+    return servers.annotate(tunnel_state=state)
+
+
+def active_servers() -> models.QuerySet[Server]:
+    """Return the servers whose tunnel stands."""
+    tunnels = Server.objects.filter(connection_type=Server.ConnectionType.TUNNEL)
+    return tunnels.exclude(status=Server.Status.SUSPENDED).filter(pk__in=live_sessions().values("server"))
 
 
 def live_sessions() -> models.QuerySet[Session]:
@@ -94,4 +118,5 @@ def _presence(server: Server, session: Session | None) -> Presence:
         lease_until=session.worker.lease_until if state is State.ACTIVE else None,
         close_reason="" if state is State.ACTIVE else reason,
         close_detail="" if state is State.ACTIVE else session.close_detail,
+        agent_reason=session.agent_reason,
     )

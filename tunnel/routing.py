@@ -2,10 +2,14 @@
 
 from django.urls import path, re_path
 
-from tunnel.background import BackgroundConsumer
-from tunnel.browser_consumers import events_application
-from tunnel.consumers import AgentConsumer
-from tunnel.worker import BACKGROUND
+from tunnel import installed
+
+installed.require("servers", "tunnel")  # before the models, whose own sentence is a riddle
+
+from tunnel.background import BackgroundConsumer  # noqa: E402
+from tunnel.browser_consumers import events_application  # noqa: E402
+from tunnel.consumers import AgentConsumer  # noqa: E402
+from tunnel.worker import BACKGROUND  # noqa: E402
 
 websocket_urlpatterns = [
     re_path(r"^tunnel/?$", AgentConsumer.as_asgi()),

@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 
 from servers import identity
 from servers.models import Server
+from tunnel import signals
 from tunnel.models import CloseReason, Lease, Session, Worker
 
 log = logging.getLogger("tunnel.session")
@@ -86,7 +87,11 @@ def claim(welcome: Welcome, session: UUID, worker: UUID, *, basic: bool, address
         NoLongerWelcome: the server row changed since it was judged.
         django.db.Error: the database is away.
     """
-    return _retried(lambda: _claim(welcome, session, worker, basic=basic, address=address))
+    loser = _retried(lambda: _claim(welcome, session, worker, basic=basic, address=address))
+    if loser is not None:
+        signals.disconnected(welcome.server, welcome.agent_id, UUID(loser.session), CloseReason.REPLACED)
+    signals.connected(welcome.server, welcome.agent_id, session, address=address, basic=basic)
+    return loser
 
 
 @transaction.atomic
@@ -115,6 +120,9 @@ def close(session: UUID, reason: CloseReason, detail: str = "") -> bool:
     """End a session; False when somebody else has ended it before."""
     ended = _retried(lambda: _end([session], reason, detail))
     Server.objects.filter(sessions=session).update(last_seen=Now())
+    if ended:
+        for server, agent_id in Server.objects.filter(sessions=session).values_list("pk", "agent_id"):
+            signals.disconnected(server, agent_id, session, reason, detail)
     return bool(ended)
 
 
@@ -146,16 +154,28 @@ def unwelcome(worker: UUID, held: dict[str, Welcome]) -> dict[str, CloseReason]:
     }
 
 
+def open_rows(worker: UUID) -> dict[str, Welcome]:
+    """Return what the database says a worker holds."""
+    fields = ("pk", "server_id", "server__agent_id", "secret_version")
+    rows = Session.objects.filter(worker=worker, closed_at=None).values_list(*fields)
+    return {str(pk): Welcome(*facts) for pk, *facts in rows}
+
+
 def reclaim(worker: UUID, held: Collection[str]) -> set[str]:
     """Take back sessions that were ended as `worker_lost` while this worker lived; return those it holds now."""
-    for session in Session.objects.filter(pk__in=held, worker=worker, close_reason=CloseReason.WORKER_LOST):
+    lost = Session.objects.filter(pk__in=held, worker=worker, close_reason=CloseReason.WORKER_LOST)
+    for session in lost.select_related("server"):
         try:
             with transaction.atomic():
-                Session.objects.filter(pk=session.pk, close_reason=CloseReason.WORKER_LOST).update(
+                taken = Session.objects.filter(pk=session.pk, close_reason=CloseReason.WORKER_LOST).update(
                     closed_at=None, close_reason="", close_detail=""
                 )
         except IntegrityError:
             log.info("session was taken over meanwhile", extra={"session": str(session.pk)})
+            continue
+        if taken:
+            one = session.server
+            signals.connected(one.pk, one.agent_id, session.pk, address=session.address, basic=session.basic)
     open_now = Session.objects.filter(pk__in=held, worker=worker, closed_at=None)
     return {str(pk) for pk in open_now.values_list("pk", flat=True)}
 
@@ -163,12 +183,15 @@ def reclaim(worker: UUID, held: Collection[str]) -> set[str]:
 def end_lost() -> list[str]:
     """End the sessions of workers whose lease ran out; return the agent ids, whose state changed."""
     lost = Session.objects.filter(closed_at=None, worker__lease_until__lt=Now())
-    rows = list(lost.values_list("pk", "server__agent_id", "worker__lease_until"))
-    for pk, _, lease_until in rows:
-        Session.objects.filter(pk=pk, closed_at=None, worker__lease_until__lt=Now()).update(
-            closed_at=lease_until, close_reason=CloseReason.WORKER_LOST
-        )
-    return [agent_id for _, agent_id, _ in rows]
+    ended = []
+    for pk, server, agent_id, lease_until in lost.values_list(
+        "pk", "server", "server__agent_id", "worker__lease_until"
+    ):
+        still = Session.objects.filter(pk=pk, closed_at=None, worker__lease_until__lt=Now())
+        if still.update(closed_at=lease_until, close_reason=CloseReason.WORKER_LOST):
+            signals.disconnected(server, agent_id, pk, CloseReason.WORKER_LOST)
+            ended.append(agent_id)
+    return ended
 
 
 def take_lease(name: str, holder: str, seconds: float) -> bool:

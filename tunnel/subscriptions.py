@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from tunnel.viewers import Viewer
+from tunnel.viewers import Sight, Viewer
 
 MAX_QUEUED: Final = 32  # steps that wait for one browser; a push of figures a second makes half a minute
 
@@ -13,12 +13,24 @@ NO_LONGER_WELCOME: Final = 4003
 TRY_AGAIN: Final = 4013  # like 1013, try again later
 
 
-class Subscription:
-    """One browser; `sees` are the servers it may see, None until they are known, `close_code` how it ended."""
+Counts = tuple[int, int]  # tunnels that are active, and of how many
 
-    def __init__(self, viewer: Viewer) -> None:
+
+class Subscription:
+    """One browser.
+
+    `wants` are the servers it asks for by primary key, None for all there are. `shows` are those it is told of, None
+    until that is known, and `counts` what it was told last of all the servers it may see; `too_many` when they are more
+    than it can be told of. `close_code` is how it ended.
+    """
+
+    def __init__(self, viewer: Viewer, wants: frozenset[int] | None = None) -> None:
         self.viewer = viewer
-        self.sees: frozenset[int] | None = None
+        self.wants = wants
+        self.sight: Sight | None = None
+        self.shows: frozenset[int] | None = None
+        self.counts: Counts | None = None
+        self.too_many = False
         self.close_code = NORMAL
         # One step is one push, however many messages it takes.
         self._steps: asyncio.Queue[list[str] | None] = asyncio.Queue()

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -27,12 +28,15 @@ from tunnel.letters import Envelope
 from tunnel.live import hub
 from tunnel.logs import about
 from tunnel.models import CloseReason
-from tunnel.sessions import Loser
+from tunnel.sessions import Loser, Welcome
 from tunnel.switchboard import Switchboard
 
 log = logging.getLogger("tunnel.worker")
 
 TICK = 1.0  # seconds; deadlines of commands and silence are noticed this late
+STALL = (
+    3.0  # seconds late; a process that was held up so long has not yet read what its agents said meanwhile
+)
 RECHECK = 5.0  # seconds between two looks at whether our agents are still welcome
 FIGURES = 1.0  # seconds over which fresh figures are gathered for the other workers
 DRAIN_LOOK = 0.05  # seconds between looks at whether all commands are answered
@@ -69,6 +73,16 @@ _starting: "asyncio.Task[None] | None" = None
 os.register_at_fork(after_in_child=_forget)
 
 
+@dataclass
+class Ending:
+    """How a session ended; `failed` when its row could not be written, which is tried again."""
+
+    welcome: Welcome
+    reason: CloseReason
+    detail: str
+    failed: bool = False
+
+
 class Worker:
     """Holds agent connections and answers for them. All methods run on its event loop."""
 
@@ -78,11 +92,14 @@ class Worker:
         self.switchboard = Switchboard(self, self._on_news, hub.refresh)
         self._by_agent: dict[str, AgentConnection] = {}
         self._by_session: dict[str, AgentConnection] = {}
+        self._opening: set[str] = set()  # sessions whose sockets are not accepted yet
+        self._ending: dict[str, Ending] = {}  # sessions over here, whose rows may be open still
         self._figures: dict[int, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox = f"joining-{self.id}"
         self._registered = False
         self._renewals = 0
+        self._ticked = time.monotonic()
         self._nudging: asyncio.Task[None] | None = None
         self.stopping = False
 
@@ -139,14 +156,20 @@ class Worker:
         if not self._registered:
             await in_thread(sessions.open_worker, self.id, self._inbox)
             self._registered = True
-        loser = await in_thread(
-            sessions.claim,
-            admission.welcome,
-            session,
-            self.id,
-            basic=admission.basic,
-            address=None if admission.address == "unix" else admission.address,
-        )
+        self._opening.add(str(session))
+        try:
+            loser = await in_thread(
+                sessions.claim,
+                admission.welcome,
+                session,
+                self.id,
+                basic=admission.basic,
+                address=None if admission.address == "unix" else admission.address,
+            )
+        except BaseException:
+            # When we are cancelled the thread goes on: `_recheck` ends the row it may still make.
+            self._opening.discard(str(session))
+            raise
         if loser is not None:
             self._cut_loser(loser)
 
@@ -155,11 +178,16 @@ class Worker:
         connection = AgentConnection(session, admission, send, self)
         self._by_agent[admission.welcome.agent_id] = connection
         self._by_session[str(session)] = connection
+        self._opening.discard(str(session))
         kind = "basic" if admission.basic else "v1"
         about("tunnel.session", agent=admission.welcome.agent_id, session=session).info(
             "tunnel opened from %s (%s)", admission.address, kind
         )
         self._tell_state(admission.welcome.server, admission.welcome.agent_id)
+        if self.stopping:
+            connection.close(CloseCode.WORKER_RESTART)
+        else:  # a suspension or a newer session since the claim was told when there was no socket to close
+            self._spawn(self._cut_unwelcome({str(session): admission.welcome}), session)
         return connection
 
     @property
@@ -182,9 +210,8 @@ class Worker:
 
     def abandon(self, session: uuid.UUID, admission: Admission) -> None:
         """End a claimed session whose socket was gone before it was accepted."""
-        self._spawn(
-            self._close_row(session, admission, CloseReason.NETWORK_LOST, "gone before accept"), session
-        )
+        self._opening.discard(str(session))
+        self._end(session, Ending(admission.welcome, CloseReason.NETWORK_LOST, "gone before accept"))
 
     # -- what connections tell -------------------------------------------------------------------
 
@@ -207,22 +234,25 @@ class Worker:
         if self._by_agent.get(agent_id) is connection:
             del self._by_agent[agent_id]
         self._by_session.pop(str(connection.id), None)
-        admission = Admission(connection.welcome, connection.basic, "")
-        self._spawn(self._close_row(connection.id, admission, reason, detail), connection.id)
+        self._end(connection.id, Ending(connection.welcome, reason, detail))
 
-    async def _close_row(
-        self, session: uuid.UUID, admission: Admission, reason: CloseReason, detail: str
-    ) -> None:
+    def _end(self, session: uuid.UUID, ending: Ending) -> None:
+        self._ending[str(session)] = ending
+        self._spawn(self._close_row(str(session), ending), session)
+
+    async def _close_row(self, session: str, ending: Ending) -> None:
         try:
-            await in_thread(sessions.close, session, reason, detail)
+            await in_thread(sessions.close, uuid.UUID(session), ending.reason, ending.detail)
         except DatabaseError as exc:
-            # The lease or the next claim ends the row; presence does not depend on this.
-            log.warning("a session's end could not be written: %s session=%s", exc, session)
-        self._tell_state(admission.welcome.server, admission.welcome.agent_id)
+            ending.failed = True
+            log.warning("a session's end could not be written yet: %s session=%s", exc, session)
+        else:
+            self._ending.pop(session, None)
+        self._tell_state(ending.welcome.server, ending.welcome.agent_id)
 
     async def _keep_hello(self, connection: AgentConnection, hello: Hello) -> None:
         try:
-            await in_thread(facts.keep, connection.welcome.server, hello)
+            await in_thread(facts.keep, connection.welcome.server, connection.id, hello)
         except DatabaseError as exc:
             log.warning("what an agent said of itself could not be written: %s", exc)
         hub.state_changed(connection.welcome.server)
@@ -235,6 +265,11 @@ class Worker:
             self.switchboard.cut(loser.inbox, loser.session, CloseCode.REPLACED)
 
     # -- news ------------------------------------------------------------------------------------
+
+    def tell_refused(self, server: int) -> None:
+        """Have the pages of all workers look at a server whose agent was refused."""
+        self.switchboard.announce("state", server=server)
+        hub.state_changed(server)
 
     def _tell_state(self, server: int, agent_id: str) -> None:
         self.switchboard.routes.drop(agent_id)
@@ -281,8 +316,24 @@ class Worker:
         self._spawn(self._recheck(), self.id)
 
     async def _recheck(self) -> None:
-        held = {session: connection.welcome for session, connection in self._by_session.items()}
-        if not held or self.stopping:
+        if not self.stopping:
+            await self._cut_unwelcome({key: one.welcome for key, one in self._by_session.items()})
+            await self._end_rows_without_sockets()
+
+    async def _end_rows_without_sockets(self) -> None:
+        """End our sessions that live in the database alone: they would show a tunnel that is not there."""
+        if not self._registered:
+            return
+        for session, welcome in (await in_thread(sessions.open_rows, self.id)).items():
+            if not any(session in known for known in (self._by_session, self._opening, self._ending)):
+                self._ending[session] = Ending(welcome, CloseReason.NETWORK_LOST, "no socket", failed=True)
+        for session, ending in list(self._ending.items()):
+            if ending.failed:
+                ending.failed = False
+                await self._close_row(session, ending)
+
+    async def _cut_unwelcome(self, held: dict[str, Welcome]) -> None:
+        if not held:
             return
         for session, reason in (await in_thread(sessions.unwelcome, self.id, held)).items():
             connection = self._by_session.get(session)
@@ -306,6 +357,10 @@ class Worker:
 
     async def _tick(self) -> None:
         now = time.monotonic()
+        stalled, self._ticked = now - self._ticked > TICK + STALL, now
+        if stalled:
+            log.warning("this worker was held up, its agents are judged a second later worker=%s", self.id)
+            return
         for connection in list(self._by_session.values()):
             connection.tick(now)
 

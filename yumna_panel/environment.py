@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from yumna_panel.private_files import ensure_private_folder
+
 SECRET_KEY_LENGTH = 50  # characters; what Django's `check --deploy` asks for (security.W009)
 
 ON = frozenset({"1", "true", "yes", "on"})
@@ -109,6 +111,17 @@ class Environment:
             raise BadSetting(
                 name, f"must be a URL that starts with {' or '.join(f'{s}://' for s in schemes)}"
             )
+
+    def folder(self, name: str, default: Path) -> Path:
+        """Return a folder of this user's alone, made when it is missing, in which we can write."""
+        path = Path(self.text(name, str(default))).absolute()
+        try:
+            ensure_private_folder(path)
+        except OSError as exc:
+            raise BadSetting(name, f"is {str(path)!r}, which cannot be made: {exc.strerror}") from exc
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise BadSetting(name, f"is {str(path)!r}, in which this user may not write")
+        return path
 
     def secret(self, name: str, *, least: int = 0) -> str:
         """Return a secret from the variable, or from the file that the variable `<name>_FILE` names."""

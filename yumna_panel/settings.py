@@ -7,6 +7,8 @@ own, all in DATA_DIR, and DEBUG on for loopback. A variable that cannot be used 
 import secrets
 import warnings
 import zoneinfo
+from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,16 @@ import dj_database_url
 from csp.constants import NONE, SELF
 
 from tunnel.api.openapi import SETTINGS as SPECTACULAR_SETTINGS  # noqa: F401 - a setting
+from tunnel.redis_layers import channel_layers
 from yumna_panel import embedded_redis
-from yumna_panel.channel_layers import channel_layers
 from yumna_panel.environment import SECRET_KEY_LENGTH, BadSetting, Environment
-from yumna_panel.private_files import ensure_private_folder, write_private_once
+from yumna_panel.private_files import write_private_once
 from yumna_panel.tunnel_settings import tunnel_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environment = Environment.of_process()
 
-DATA_DIR = ensure_private_folder(Path(environment.text("DATA_DIR", str(BASE_DIR / ".demo"))).absolute())
+DATA_DIR = environment.folder("DATA_DIR", BASE_DIR / ".demo")
 
 LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS = environment.hosts("ALLOWED_HOSTS", LOOPBACK_HOSTS)
@@ -54,9 +56,13 @@ INSTALLED_APPS = [
     "tunnel",  # before channels: its runworker needs no arguments
     "channels",
     "rest_framework",
+    "axes",
     "drf_spectacular",
     "drf_spectacular_sidecar",  # Swagger UI from this host
 ]
+# The second factor that TUNNEL_SECOND_FACTOR asks for; devices are given out in the admin.
+if find_spec("django_otp"):
+    INSTALLED_APPS += ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
 
 MIDDLEWARE = [
     "tunnel.api.lane.ProgramLane",  # first: what it takes, the others need not see
@@ -70,11 +76,13 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "yumna_panel" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -107,6 +115,8 @@ if environment.is_set("DATABASE_URL"):
         raise BadSetting(
             "DATABASE_URL", "is no database URL such as postgres://user:password@host/name"
         ) from exc
+if password := environment.secret("DATABASE_PASSWORD"):
+    database["PASSWORD"] = password
 database["CONN_MAX_AGE"] = 0  # under ASGI a thread's connection would outlive its request
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}
@@ -163,6 +173,21 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+
+# Who guesses passwords is locked out: this name from this address, so that no stranger locks anybody out elsewhere.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = environment.integer("AXES_FAILURE_LIMIT", 10, least=1)
+AXES_COOLOFF_TIME = timedelta(minutes=environment.integer("AXES_COOLOFF_MINUTES", 15, least=1))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "yumna_panel.lockout.address"
+AXES_LOCKOUT_CALLABLE = "yumna_panel.lockout.locked_out"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who tries on does not lock for ever
+AXES_DISABLE_ACCESS_LOG = True  # a row for each login, without end; the failures are kept
+AXES_VERBOSE = False
 LOGIN_REDIRECT_URL = "/admin/tunnel/nodes/"
 
 # Static files --------------------------------------------------------------------------------------------------
@@ -221,6 +246,19 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
+
+# Mail, which alerts are sent by --------------------------------------------------------------------------------
+
+EMAIL_HOST = environment.text("EMAIL_HOST", "localhost")
+EMAIL_PORT = environment.integer("EMAIL_PORT", 25, least=1)
+EMAIL_HOST_USER = environment.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = environment.secret("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = environment.boolean("EMAIL_USE_TLS", default=False)
+EMAIL_USE_SSL = environment.boolean("EMAIL_USE_SSL", default=False)
+if EMAIL_USE_TLS and EMAIL_USE_SSL:
+    raise BadSetting("EMAIL_USE_TLS", "and EMAIL_USE_SSL are both on; keep one of them")
+EMAIL_TIMEOUT = 10  # seconds a mail server may take for one answer
+DEFAULT_FROM_EMAIL = environment.text("DEFAULT_FROM_EMAIL", "webmaster@localhost")
 
 # Logs ----------------------------------------------------------------------------------------------------------
 

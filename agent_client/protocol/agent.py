@@ -22,6 +22,7 @@ from agent_client.protocol.messages import (
     HandshakeAck,
     Heartbeat,
     Hello,
+    Last,
     NodeEvent,
     Ping,
     Pong,
@@ -33,6 +34,9 @@ from agent_client.protocol.session import Session, State, Step, Urgency
 from agent_client.protocol.text import JsonObject
 
 SHORTEST_PERIOD = 0.1  # seconds; no master may keep a node busy with pings or heartbeats
+FIRST_REPORT = (
+    0.5  # seconds from the first PONG to the PING that tells the round trip: somebody may be looking
+)
 LONGEST_PERIOD = 3600.0  # seconds; nor make it wait for ever
 
 REJECTIONS = {
@@ -53,14 +57,29 @@ class AgentFacts:
     host: JsonObject = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """Why there is no session any more, and since when on the own clock."""
+
+    reason: str
+    at: float
+
+
 class AgentSession(Session):
     """Answers the master: judges commands, measures the line, reports figures.
 
-    `guard` outlives the session. `wall_offset` is the node's wall clock minus its steady clock, in seconds.
+    `guard` outlives the session. `wall_offset` is the node's wall clock minus its steady clock, in seconds. `last` is
+    how the session before this one ended.
     """
 
     def __init__(
-        self, facts: AgentFacts, guard: ReplayGuard, *, now: float, wall_offset: float = 0.0
+        self,
+        facts: AgentFacts,
+        guard: ReplayGuard,
+        *,
+        now: float,
+        wall_offset: float = 0.0,
+        last: Optional[Ended] = None,
     ) -> None:
         super().__init__(now=now, timing=Timing(), silence=HELLO_TIMEOUT)
         self.id = ""
@@ -68,6 +87,7 @@ class AgentSession(Session):
         self.clock = MasterClock(wall_offset)
         self._facts = facts
         self._guard = guard
+        self._last = last
         self._running: dict[str, Command] = {}
         self._ping_sent: Optional[tuple[float, float]] = None
         self._next_ping = float("inf")
@@ -154,15 +174,23 @@ class AgentSession(Session):
             self.clock.greeted(ack.server_time, now)
         else:
             self.clock.greeted(wall, now)
-        self._queue(self._hello().to_text())
+        self._queue(self._hello(now).to_text())
         self._step(Step.HELLO)
         self._ping(now)
         self._next_heartbeat = now + ack.timing.heartbeat
         return [SessionOpened(ack), HeartbeatDue()]
 
-    def _hello(self) -> Hello:
-        facts = self._facts
-        return Hello(self.id, facts.version, facts.capabilities, facts.policy, facts.machine_id, facts.host)
+    def _hello(self, now: float) -> Hello:
+        facts, last = self._facts, self._last
+        return Hello(
+            self.id,
+            facts.version,
+            facts.capabilities,
+            facts.policy,
+            facts.machine_id,
+            facts.host,
+            None if last is None else Last(last.reason, max(0.0, now - last.at)),
+        )
 
     def _judge(self, command: Command, now: float) -> list[Event]:
         refusal = None
@@ -185,6 +213,8 @@ class AgentSession(Session):
     def _measured(self, pong: Pong, now: float) -> list[Event]:
         if self._ping_sent is None or pong.timestamp != self._ping_sent[0]:
             return self._unasked(now)
+        if self.rtt is None:
+            self._next_ping = min(self._next_ping, now + FIRST_REPORT)
         self.rtt = now - self._ping_sent[1]
         self._ping_sent = None
         if pong.server_time is not None:

@@ -20,6 +20,7 @@ from agent_client.protocol.text import JsonObject, dumps, loads
 
 MAX_LIST = 256  # entries of a HELLO's capabilities
 MAX_STREAM = 2**32 - 1
+MAX_REASON = 200  # characters of why a session ended; a sentence, not a log
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,26 @@ class HandshakeAck:
 
 
 @dataclass(frozen=True)
+class Last:
+    """How the agent's last session ended as seen from the node, and for how many seconds it was away since."""
+
+    reason: str
+    away: float
+
+    def to_members(self) -> JsonObject:
+        """Return the members of HELLO's `last`; a long reason is cut."""
+        return {"reason": self.reason[:MAX_REASON], "away": round(self.away, 3)}
+
+    @classmethod
+    def from_members(cls, members: JsonObject) -> "Last":
+        """Decode."""
+        away = _number(members, "away")
+        return cls(_string(members, "reason", MAX_REASON, default=""), max(0.0, away or 0.0))
+
+
+@dataclass(frozen=True)
 class Hello:
-    """What an agent is and may do."""
+    """What an agent is and may do, and how its last session ended; None when it was just started."""
 
     session: str
     version: str
@@ -72,6 +91,7 @@ class Hello:
     policy: JsonObject = field(default_factory=dict)
     machine_id: str = ""
     host: JsonObject = field(default_factory=dict)
+    last: Optional[Last] = None
 
     def to_text(self) -> str:
         """Encode for the wire."""
@@ -84,6 +104,7 @@ class Hello:
                 "policy": self.policy,
                 "machineId": self.machine_id,
                 "host": self.host,
+                "last": None if self.last is None else self.last.to_members(),
             }
         )
 
@@ -97,6 +118,7 @@ class Hello:
             policy=_object(members, "policy"),
             machine_id=_string(members, "machineId", MAX_ID, default=""),
             host=_object(members, "host"),
+            last=Last.from_members(_object(members, "last")) if members.get("last") is not None else None,
         )
 
 

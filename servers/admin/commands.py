@@ -1,21 +1,14 @@
 """The history of commands in the admin: to read, never to change."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from servers import access
 from servers.admin.display import VisibleValuesFilter, pretty_json
+from servers.admin.history import HistoryAdmin, OfServerFilter
 from servers.models import CommandRecord
 from servers.text import visible
-
-if TYPE_CHECKING:
-    CommandModelAdmin = admin.ModelAdmin[CommandRecord]
-else:
-    CommandModelAdmin = admin.ModelAdmin
 
 _SHOWN: list[Any] = [
     "id",
@@ -33,7 +26,7 @@ _SHOWN: list[Any] = [
 
 
 @admin.register(CommandRecord)
-class CommandRecordAdmin(CommandModelAdmin):
+class CommandRecordAdmin(HistoryAdmin):
     """What was asked of which server, by whom, and how it ended."""
 
     list_display = ["created_at", "on_server", "what", "who", "state", "code", "seconds"]
@@ -42,40 +35,25 @@ class CommandRecordAdmin(CommandModelAdmin):
         "state",
         ("service", VisibleValuesFilter),
         ("code", VisibleValuesFilter),
-        ("server", admin.RelatedOnlyFieldListFilter),
+        OfServerFilter,
     ]
     list_select_related = ["server"]
     search_fields = ["server_name", "service", "action", "actor", "code"]
     search_help_text = _("Server, service, action, person or error code")
     date_hierarchy = "created_at"
-    show_full_result_count = False  # the table grows without end
     fields = _SHOWN
     readonly_fields = _SHOWN
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
-        """Nobody writes history by hand."""
-        return False
-
-    def has_change_permission(
-        self,
-        request: HttpRequest,  # noqa: ARG002 - Django's signature
-        obj: CommandRecord | None = None,  # noqa: ARG002
-    ) -> bool:
-        """Nobody rewrites it."""
-        return False
-
-    def has_delete_permission(
-        self,
-        request: HttpRequest,  # noqa: ARG002 - Django's signature
-        obj: CommandRecord | None = None,  # noqa: ARG002
-    ) -> bool:
-        """Nobody deletes it; it is pruned by age."""
-        return False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[CommandRecord]:
-        """Show commands on servers the person may see, and on servers that are gone."""
-        of_visible = Q(server__in=access.visible(request.user)) | Q(server=None)
-        return super().get_queryset(request).filter(of_visible)
+    csv_columns = (
+        (_("created at"), "created_at"),
+        (_("server"), "on_server"),
+        (_("command"), "what"),
+        (_("parameters"), "given"),
+        (_("who"), "actor"),
+        (_("state"), "state"),
+        (_("code"), "code"),
+        (_("error"), "error"),
+        (_("seconds"), "seconds"),
+    )
 
     @admin.display(description=_("server"), ordering="server_name")
     def on_server(self, record: CommandRecord) -> str:

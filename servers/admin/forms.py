@@ -66,6 +66,19 @@ class ServerForm(ServerModelForm):
         fields = ["name", "agent_id", "connection_type", "tags", "notes", "host", "port", "username"]
 
 
+class CutOffServerForm(ServerForm):
+    """The same when the change ends a tunnel: the person says so first."""
+
+    cut_off = forms.BooleanField(
+        label=_("Yes, cut the agent off"),
+        help_text=_(
+            "This server’s agent knows itself by the old agent ID and dials a tunnel: with what you entered it is "
+            "disconnected at once and refused until its own settings say the same."
+        ),
+        error_messages={"required": _("This cuts the agent off. Tick the box if you mean it.")},
+    )
+
+
 class AddServerForm(ServerForm):
     """A new server: the name is enough."""
 

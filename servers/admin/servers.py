@@ -4,23 +4,35 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
-from servers import access, credentials, identity
+from servers import access, credentials, identity, panels
+from servers.admin import deletion
 from servers.admin.display import EMPTY, VisibleValuesFilter, pretty_json
-from servers.admin.forms import AddServerForm, AddServerWithSecretForm, ServerForm
-from servers.admin.new_secrets import NewSecret, secret_page
+from servers.admin.forms import AddServerForm, AddServerWithSecretForm, CutOffServerForm, ServerForm
+from servers.admin.new_secrets import NewSecret
 from servers.admin.verbs import IdentityVerbs
 from servers.models import Server
 from servers.text import visible
 
 _WHO = (None, {"fields": ["name", "agent_id", "connection_type", "tags", "notes"]})
+_NAME = (
+    None,
+    {
+        "fields": ["name"],
+        "description": gettext_lazy(
+            "A name is enough. The panel makes the agent ID and the secret, shows them once, and waits for the agent."
+        ),
+    },
+)
+_MORE = ["agent_id", "tags", "notes", "connection_type", "host", "port", "username"]
 _ADDRESS = (
     gettext_lazy("Address"),
     {
@@ -47,10 +59,7 @@ _TOLD = (
         ]
     },
 )
-_CHOSEN = (
-    gettext_lazy("Secret"),
-    {"classes": ["collapse"], "fields": ["chosen_secret"]},
-)
+_PRIVATE = ("secret_digest",)  # no filter in an address may ask about it: a chosen secret could be guessed so
 
 
 @admin.register(Server)
@@ -79,9 +88,21 @@ class ServerAdmin(IdentityVerbs):
 
     # Permissions: servers.access decides --------------------------------------------------------------------------
 
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Show the entry in the index to who may see any server, or add one."""
+        return self.has_view_permission(request) or self.has_add_permission(request)
+
     def has_view_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
         """Ask `servers.access`."""
         return access.allowed(request.user, obj, "view")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Ask `servers.access`."""
+        return access.may_add(request.user)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
+        """Ask `servers.access`; a server one may not see is not there to be deleted either."""
+        return access.may_delete(request.user) and access.allowed(request.user, obj, "view")
 
     def has_change_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
         """Ask `servers.access`."""
@@ -89,25 +110,45 @@ class ServerAdmin(IdentityVerbs):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
         """Return the servers this person may see, with their tags in one query more."""
-        return access.visible(request.user).prefetch_related("tags").order_by(*self.get_ordering(request))
+        servers, ordering = access.visible(request.user).prefetch_related("tags"), self.get_ordering(request)
+        return servers.order_by(*ordering) if ordering else servers
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Let no filter in an address ask about what no page shows."""
+        if lookup.split("__")[0] in _PRIVATE:
+            return False
+        return super().lookup_allowed(lookup, value, request)
 
     # Forms --------------------------------------------------------------------------------------------------------
 
     def get_fieldsets(self, request: HttpRequest, obj: Server | None = None) -> Any:
-        """Adding asks for little; the rest is shown when there is something to show."""
+        """Adding asks for a name; the rest is there for who wants it."""
         if obj is not None:
-            return [_WHO, _STATE, _ADDRESS, _TOLD]
-        return [_WHO, _ADDRESS, _CHOSEN] if self.has_rotate_secret_permission(request) else [_WHO, _ADDRESS]
+            who = (
+                (None, {"fields": [*_WHO[1]["fields"], "cut_off"]}) if self._cuts_off(request, obj) else _WHO
+            )
+            return [who, _STATE, _ADDRESS, _TOLD]
+        fields = [*_MORE, "chosen_secret"] if self.has_rotate_secret_permission(request) else _MORE
+        return [_NAME, (_("More"), {"classes": ["collapse"], "fields": fields})]
 
     def get_form(
         self, request: HttpRequest, obj: Server | None = None, change: bool = False, **kwargs: Any
     ) -> "type[ModelForm[Server]]":
         """Offer the field for a chosen secret only to people who may give one."""
         if obj is not None:
-            form: type[ServerForm] = ServerForm
+            form: type[ServerForm] = CutOffServerForm if self._cuts_off(request, obj) else ServerForm
         else:
             form = AddServerWithSecretForm if self.has_rotate_secret_permission(request) else AddServerForm
         return super().get_form(request, obj, change, **({"form": form} | kwargs))
+
+    def _cuts_off(self, request: HttpRequest, server: Server) -> bool:
+        """Tell whether what was sent would end the tunnel of an agent that has been there."""
+        if request.method != "POST" or server.last_seen is None:
+            return False
+        if server.connection_type != Server.ConnectionType.TUNNEL:
+            return False
+        sent = (request.POST.get("agent_id"), request.POST.get("connection_type"))
+        return sent != (server.agent_id, server.connection_type)
 
     def save_model(self, request: HttpRequest, obj: Server, form: "ModelForm[Server]", change: bool) -> None:
         """Write what the person changed, and nothing that the agent or a colleague changed meanwhile."""
@@ -127,21 +168,39 @@ class ServerAdmin(IdentityVerbs):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Tell the template which verbs this person has."""
+        server = self.get_object(request, unquote(object_id)) if object_id else None
         verbs = {
-            "may_change_identity": access.allowed(request.user, None, "change"),
-            "may_rotate_secret": self.has_rotate_secret_permission(request),
+            "may_change_identity": server is not None and access.allowed(request.user, server, "change"),
+            "may_rotate_secret": server is not None and access.allowed(request.user, server, "rotate_secret"),
         }
+        if object_id is None:  # what follows is the page with the secret, whichever button was pressed
+            verbs |= {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().changeform_view(request, object_id, form_url, verbs | (extra_context or {}))
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Server | None = None,
+    ) -> HttpResponse:
+        """Show the tabs of the server, which other apps add to."""
+        if obj is not None:
+            context["tabs"] = panels.tabs(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def response_add(
         self, request: HttpRequest, obj: Server, post_url_continue: str | None = None
     ) -> HttpResponse:
         """Show the secret the panel made, in this answer and never again."""
         new_secret = request.__dict__.pop(_NEW_SECRET, None)
-        if new_secret is None:
-            return super().response_add(request, obj, post_url_continue)
-        title = _("The server was added")
-        return secret_page(request, self._page_context(request, title), [new_secret])
+        if new_secret is not None:
+            return self.show_secrets(request, _("The server was added"), [new_secret])
+        if obj.connection_type == Server.ConnectionType.TUNNEL and "_popup" not in request.POST:
+            return HttpResponseRedirect(self.verb_url("connect", obj))
+        return super().response_add(request, obj, post_url_continue)
 
     @sensitive_variables()
     def _give_first_secret(self, request: HttpRequest, server: Server, form: "ModelForm[Server]") -> None:
@@ -153,17 +212,19 @@ class ServerAdmin(IdentityVerbs):
 
     # Deletion -----------------------------------------------------------------------------------------------------
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Tell the template whether this person may suspend the server instead."""
+        server = self.get_object(request, unquote(object_id))
+        may = server is not None and access.allowed(request.user, server, "change")
+        return super().delete_view(request, object_id, {"may_suspend": may} | (extra_context or {}))
+
     def get_deleted_objects(
         self, objs: QuerySet[Server] | Sequence[Server], request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
         """Count history that goes with a server as the server's own, not as rows that need a permission of theirs."""
-        listed, counts, missing, protected = super().get_deleted_objects(objs, request)
-        own = {
-            str(model._meta.verbose_name)
-            for model, model_admin in self.admin_site._registry.items()
-            if getattr(model_admin, "goes_with_its_server", False)
-        }
-        return listed, counts, {name for name in missing if str(name) not in own}, protected
+        return deletion.what_goes(objs, request, self.admin_site)
 
     # Columns ------------------------------------------------------------------------------------------------------
 

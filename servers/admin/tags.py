@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 from django.contrib import admin
 
+from servers.admin import base
 from servers.models import Tag
 
 if TYPE_CHECKING:
     TagModelAdmin = admin.ModelAdmin[Tag]
 else:
-    TagModelAdmin = admin.ModelAdmin
+    TagModelAdmin = base.ModelAdmin
 
 
 @admin.register(Tag)

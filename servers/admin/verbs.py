@@ -17,15 +17,18 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods
 
 from servers import access, identity
+from servers.admin import base
 from servers.admin.forms import ChosenSecretForm
-from servers.admin.new_secrets import NewSecret, secret_page
+from servers.admin.new_secrets import NewSecret, connect_page, secret_page
+from servers.admin.second_factor_page import SecondFactorPage
 from servers.errors import ChangedMeanwhile
 from servers.models import Server
+from servers.text import visible
 
 if TYPE_CHECKING:
     ServerModelAdmin = admin.ModelAdmin[Server]
 else:
-    ServerModelAdmin = admin.ModelAdmin
+    ServerModelAdmin = base.ModelAdmin
 
 CONFIRM_TEMPLATE = "admin/servers/server/confirm.html"
 
@@ -38,6 +41,7 @@ class IdentityVerbs(ServerModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         """Add one page a verb, before Django's catch-all."""
         pages = {"suspend": self.suspend_page, "reactivate": self.reactivate_page, "rotate": self.rotate_page}
+        pages |= {"connect": self.connect_page}
         verbs = [
             path(
                 f"<path:object_id>/{verb}/",
@@ -46,7 +50,8 @@ class IdentityVerbs(ServerModelAdmin):
             )
             for verb, page in pages.items()
         ]
-        return verbs + super().get_urls()
+        ask = self.admin_site.admin_view(SecondFactorPage(self.admin_site))
+        return [path("second-factor/", ask, name="servers_second_factor"), *verbs, *super().get_urls()]
 
     def has_rotate_secret_permission(self, request: HttpRequest) -> bool:
         """Asked by Django before it offers the rotation."""
@@ -96,6 +101,8 @@ class IdentityVerbs(ServerModelAdmin):
         form = ChosenSecretForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
             return self._confirm(request, "rotate", [server], form=form)
+        if not self._as_asked(request, [server]):
+            return self._back_to(server)
         if chosen := form.cleaned_data["chosen_secret"]:
             try:
                 identity.set_secret(server, chosen, by=request.user)
@@ -105,6 +112,20 @@ class IdentityVerbs(ServerModelAdmin):
                 self.warn_of_chosen_secret(request)
             return self._back_to(server)
         return self._rotate(request, [server])
+
+    def connect_page(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Show what the agent of one server needs, without its secret, and wait for it."""
+        server = self._one(request, object_id, "view")
+        title = _("Connect %s") % visible(server)
+        return connect_page(request, self._page_context(request, title), server)
+
+    def show_secrets(self, request: HttpRequest, title: str, new_secrets: list[NewSecret]) -> HttpResponse:
+        """Show new secrets, this once."""
+        return secret_page(request, self._page_context(request, title), new_secrets)
+
+    def verb_url(self, verb: str, server: Server) -> str:
+        """Return the address of one of the pages of a server."""
+        return reverse(f"{self.admin_site.name}:servers_server_{verb}", args=[server.pk])
 
     def warn_of_chosen_secret(self, request: HttpRequest) -> None:
         """Say that a chosen secret is in force, without saying which."""
@@ -119,13 +140,23 @@ class IdentityVerbs(ServerModelAdmin):
     @sensitive_variables()
     def _rotate(self, request: HttpRequest, servers: Iterable[Server]) -> HttpResponse:
         new_secrets = []
-        for server in servers:
+        for server in self._as_asked(request, servers):
             try:
                 new_secrets.append(NewSecret(server, identity.rotate_secret(server, by=request.user)))
             except ChangedMeanwhile as exc:
                 self.message_user(request, _sentence(exc), messages.ERROR)
         title = ngettext("New secret", "New secrets", len(new_secrets))
-        return secret_page(request, self._page_context(request, title), new_secrets)
+        return self.show_secrets(request, title, new_secrets)
+
+    def _as_asked(self, request: HttpRequest, servers: Iterable[Server]) -> list[Server]:
+        """Return the servers whose secret is still the one the page asked about: a page sent twice rotates once."""
+        same = []
+        for server in servers:
+            if request.POST.get(f"secret_version_{server.pk}") == str(server.secret_version):
+                same.append(server)
+            else:
+                self.message_user(request, _sentence(ChangedMeanwhile(visible(server))), messages.ERROR)
+        return same
 
     def _confirm(
         self,
@@ -138,6 +169,7 @@ class IdentityVerbs(ServerModelAdmin):
     ) -> HttpResponse:
         title, effect = _QUESTIONS[verb]
         context = self._page_context(request, str(title)) | {
+            "verb": verb,
             "effect": effect,
             "servers": servers,
             "form": form,
@@ -163,7 +195,8 @@ class IdentityVerbs(ServerModelAdmin):
         return server
 
     def _permitted(self, request: HttpRequest, queryset: QuerySet[Server], perm: str) -> list[Server]:
-        return [server for server in queryset if access.allowed(request.user, server, perm)]
+        """Return those of the selected servers on which the person may do this, whatever the browser sent."""
+        return list(access.permitting(request.user, perm).filter(pk__in=queryset.values("pk")))
 
     def _each(self, request: HttpRequest, queryset: QuerySet[Server], verb: Callable[..., bool]) -> int:
         servers = self._permitted(request, queryset, "change")
@@ -173,9 +206,7 @@ class IdentityVerbs(ServerModelAdmin):
         self.message_user(request, sentence(count), messages.SUCCESS if count else messages.WARNING)
 
     def _back_to(self, server: Server) -> HttpResponseRedirect:
-        return HttpResponseRedirect(
-            reverse(f"{self.admin_site.name}:servers_server_change", args=[server.pk])
-        )
+        return HttpResponseRedirect(self.verb_url("change", server))
 
 
 _QUESTIONS = {

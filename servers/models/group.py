@@ -77,7 +77,8 @@ class Grant(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user or self.user_group}: {self.server_group}"
+        rights = ", ".join(str(word) for word in self.permissions)
+        return visible(f"{self.user or self.user_group}: {self.server_group} ({rights})")
 
     def clean(self) -> None:
         """Refuse words that are no permission.

@@ -138,6 +138,14 @@ def test_a_program_is_stopped_with_everything_it_started(how, tmp_path):
         wait_for(lambda pid=pid: gone(pid))
 
 
+def test_a_program_that_was_stopped_can_still_end_in_order(tmp_path):
+    mark = tmp_path / "ended"
+    with pytest.raises(Refused) as refused:
+        execute(0.3, shell=f"trap 'touch {mark}; exit' TERM; kill -STOP $$")
+    assert refused.value.code is Code.TIMEOUT
+    assert mark.exists()
+
+
 def test_what_a_program_leaves_in_its_group_dies_with_it(tmp_path):
     pid = tmp_path / "pid"
     done = execute(shell=f"sleep 60 & echo $! > {pid}")
@@ -148,7 +156,7 @@ def test_what_a_program_leaves_in_its_group_dies_with_it(tmp_path):
 def test_a_flood_of_output_is_cut_and_costs_no_memory():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
-    done = execute(30.0, shell="head -c 1073741824 /dev/zero | tr '\\0' x; echo end >&2")
+    done = execute(30.0, shell="head -c 268435456 /dev/zero | tr '\\0' x; echo end >&2")
     assert (done["exitCode"], done["truncated"], done["stderr"]) == (0, True, "end\n")
     assert len(done["stdout"]) == LARGEST_OUTPUT
     assert time.monotonic() - started < 25

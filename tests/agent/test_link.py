@@ -221,7 +221,10 @@ def test_a_master_that_falls_silent_is_noticed(start_agent):
         visit.next("PING")
         master.answers_pings = False
         assert visit.over.wait(5)
-        assert master.visit()  # and the agent is back
+        assert visit.messages.queue[0]["last"] is None
+        last = master.visit().next("HELLO")["last"]  # the agent is back, and says why it was away
+    assert last["reason"] == "nothing was heard for 0.6 s"
+    assert 0 <= last["away"] < PATIENCE
 
 
 def test_a_master_that_never_greets_is_left(start_agent, monkeypatch):

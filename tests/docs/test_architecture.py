@@ -22,7 +22,7 @@ def test_every_file_a_page_names_is_there(path):
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     for link in filter(None, links):
         assert (path.parent / link).exists(), link
-    named = re.findall(r"(?<![/\w])((?:tests|tunnel|servers|yumna_panel|agent_client|docs)/[\w./-]+)", text)
+    named = re.findall(r"(?<![\w/…-])((?:tests|tunnel|servers|yumna_panel|agent_client|docs)/[\w./-]+)", text)
     for name in named:
         assert (ROOT / name.rstrip("./")).exists(), name
 

@@ -81,7 +81,7 @@ class Demo:
     def wait_until_ready(self) -> Demo:
         """Wait for the block that is printed last; return self."""
         deadline = time.monotonic() + START_DEADLINE
-        while not any("stop: Ctrl-C" in line for line in self.lines):
+        while not any(line.split() == ["stop", "Ctrl-C"] for line in self.lines):
             line = self._arrived.get(timeout=max(0.1, deadline - time.monotonic()))
             assert line is not None, f"it ended with {self.process.wait()}: {self.text}\n{self.logs()}"
             self.lines.append(line)

@@ -45,7 +45,7 @@ def started(tmp_path):
 
 def test_the_block_comes_last_and_its_tunnel_is_active(demo):
     assert "1 of 1 tunnels active" in demo.text
-    assert "stop: Ctrl-C" in demo.lines[-1]
+    assert demo.lines[-1].split() == ["stop", "Ctrl-C"]
 
 
 def test_the_login_leads_to_the_dashboard_with_this_machine_on_it(demo):

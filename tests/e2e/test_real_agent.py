@@ -4,6 +4,7 @@ import signal
 import time
 import uuid
 
+import psutil
 import pytest
 
 from tests.e2e.cluster import Cluster, until
@@ -14,7 +15,8 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    made = Cluster(tmp_path_factory.mktemp("real"), "uvicorn")
+    # An agent must not give up a worker that the test holds still: no test here waits for silence.
+    made = Cluster(tmp_path_factory.mktemp("real"), "uvicorn", TUNNEL_SILENCE="120")
     try:
         yield made.start("a", "b")
     finally:
@@ -58,6 +60,14 @@ def holder(cluster, node) -> str:
     return pids.get(rows[0][0], "") if rows else ""
 
 
+def lapsed(cluster, name) -> bool:
+    """Tell whether a worker's lease has run out."""
+    until_then = (
+        f"SELECT lease_until < datetime('now') FROM tunnel_worker WHERE pid={cluster.processes[name].pid}"
+    )
+    return all(past for (past,) in cluster.sql(until_then))
+
+
 def test_a_command_gives_its_output_its_errors_and_its_exit_code(cluster, node, agents):
     agents(node)
     done = run(cluster, node, "sh", "-c", "echo out; echo err >&2; exit 7")
@@ -76,21 +86,20 @@ def test_what_the_agent_says_of_itself_is_kept(cluster, node, agents):
     assert status == "active"
 
 
-def test_a_command_past_its_time_is_killed_on_the_node(cluster, node, agents, tmp_path):
+@pytest.mark.parametrize("signals", ["-", "''"], ids=["obedient", "stubborn"])
+def test_a_command_past_its_time_is_killed_on_the_node_and_says_so(cluster, node, agents, signals):
     agents(node)
-    mark = tmp_path / "still-alive"
-    started = time.monotonic()
-    done = run(cluster, node, "sh", "-c", f"sleep 6; touch {mark}", options=("--timeout", "1"))
+    mark = f"600.{uuid.uuid4().int}"
+    script = f"trap {signals} TERM; sleep {mark} & sleep {mark}"
+    done = run(cluster, node, "sh", "-c", script, options=("--timeout", "1"))
     assert done.returncode == 255
-    assert time.monotonic() - started < 5
     assert "stopped after 1 s" in done.stderr
-    time.sleep(max(0.0, started + 7 - time.monotonic()))  # what is shown is that nothing happens until then
-    assert not mark.exists()
+    until(lambda: not any(mark in (one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])))
 
 
 def test_an_agent_moves_to_another_worker_when_its_own_stops(cluster, node, agents):
     agent = agents(node)
-    first = until(lambda: holder(cluster, node), 5)
+    first = until(lambda: holder(cluster, node), 15)
     other = "b" if first == "a" else "a"
     stopped = time.monotonic()
     cluster.kill(first, signal.SIGTERM)
@@ -103,7 +112,7 @@ def test_an_agent_moves_to_another_worker_when_its_own_stops(cluster, node, agen
 
 def test_an_agent_is_back_within_ten_seconds_of_the_death_of_its_worker(cluster, node, agents):
     agent = agents(node)
-    first = until(lambda: holder(cluster, node), 5)
+    first = until(lambda: holder(cluster, node), 15)
     killed = time.monotonic()
     cluster.kill(first)
     other = "b" if first == "a" else "a"
@@ -133,19 +142,19 @@ def test_a_suspended_agent_says_what_to_check_and_survives(cluster, node, agents
 
 def test_sigterm_ends_an_agent_cleanly_and_the_panel_knows(cluster, node, agents):
     agent = agents(node)
-    until(lambda: holder(cluster, node), 5)
+    until(lambda: holder(cluster, node), 15)
     assert agent.stop() == 0
     reason = f"SELECT close_reason FROM tunnel_session JOIN servers ON servers.id = server_id WHERE agent_id='{node[0]}'"
-    until(lambda: cluster.sql(reason) == [("agent_stopped",)], 5)
+    until(lambda: cluster.sql(reason) == [("agent_stopped",)], 15)
 
 
 def test_a_worker_that_slept_past_its_lease_takes_its_agents_back(cluster, node, agents):
     agent = agents(node)
-    name = until(lambda: holder(cluster, node), 5)
-    cluster.kill(name, signal.SIGSTOP)
+    name = until(lambda: holder(cluster, node), 15)
+    cluster.freeze(name)
     try:
-        ended = "from tunnel.sessions import end_lost; print(end_lost())"
-        until(lambda: node[0] in cluster.python(ended), 15, "the lease has run out and the session was ended")
+        until(lambda: lapsed(cluster, name), 15, "the lease has run out")
+        assert node[0] in cluster.python("from tunnel.sessions import end_lost; print(end_lost())")
         assert holder(cluster, node) == ""
     finally:
         cluster.kill(name, signal.SIGCONT)

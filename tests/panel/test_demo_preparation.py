@@ -11,6 +11,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from servers import credentials, identity
 from yumna_panel.demo import account, agents, certificate, greeting, programs, site
 from yumna_panel.demo.places import CHECKOUT, Places
 from yumna_panel.demo.site import BadHost, NoFreePort, Site, checked_host, free_port, settings_for
+from yumna_panel.environment import BadSetting
 
 # The first admin -----------------------------------------------------------------------------------------------
 
@@ -139,13 +141,26 @@ def test_everything_else_is_no_host(host):
         checked_host(host)
 
 
-def test_on_loopback_nothing_is_set(tmp_path):
-    assert settings_for(Site("", 8000), tmp_path / "key") == {}
+def test_on_loopback_it_is_for_trying_out_whatever_the_shell_has_set(tmp_path, monkeypatch):
+    for name in ("SECRET_KEY", "SECRET_KEY_FILE", "DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SECRET_KEY", "k" * 60)  # without the demo's word DEBUG would be off
+    monkeypatch.setenv("ALLOWED_HOSTS", "panel.example.org")
+    variables = settings_for(Site("", 8000), tmp_path / "key")
+    assert variables == {"DEBUG": "1", "ALLOWED_HOSTS": "panel.example.org,localhost,127.0.0.1"}
+    assert not (tmp_path / "key").exists()
+
+
+def test_on_loopback_a_debug_that_was_switched_off_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEBUG", "0")
+    with pytest.raises(BadSetting, match=r"^DEBUG is off, and `make run` speaks plain HTTP"):
+        settings_for(Site("", 8000), tmp_path / "key")
 
 
 def test_for_other_machines_debug_is_off_and_the_key_comes_from_a_file(tmp_path, monkeypatch):
     monkeypatch.delenv("SECRET_KEY", raising=False)
     monkeypatch.delenv("SECRET_KEY_FILE", raising=False)
+    monkeypatch.delenv("ALLOWED_HOSTS", raising=False)
     variables = settings_for(Site("panel.test", 8443), tmp_path / "key")
     assert variables["DEBUG"] == "0"
     assert variables["ALLOWED_HOSTS"] == "panel.test,localhost,127.0.0.1"
@@ -274,6 +289,40 @@ def test_the_block_names_the_address_the_login_and_what_to_try(tmp_path, monkeyp
 def test_without_a_redis_it_promises_no_other_shell(tmp_path):
     text = "\n".join(greeting.block(Site("", 8000), "abcd-efgh", 1, 1, tmp_path, redis=False))
     assert "manage.py" not in text
+
+
+@pytest.mark.parametrize(("says", "printed"), [(b"+PONG\r\n", True), (b"-NOAUTH\r\n", False), (b"", False)])
+def test_a_redis_is_named_only_where_one_answers(says, printed):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def answer() -> None:
+            with listener.accept()[0] as caller:
+                caller.recv(64)
+                caller.sendall(says)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert greeting.redis_answers(port) is printed
+        thread.join()
+    assert not greeting.redis_answers(port)
+
+
+@pytest.mark.parametrize("redis", [True, False])
+def test_what_needs_a_redis_of_the_machine_is_printed_only_with_one(tmp_path, monkeypatch, redis):
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setattr(greeting, "redis_answers", lambda: redis)
+    text = "\n".join(greeting.block(Site("", 8000), "abcd-efgh", 1, 1, tmp_path, redis=True))
+    assert ("REDIS_URL=redis://127.0.0.1" in text) is redis
+
+
+@pytest.mark.parametrize(
+    ("make", "line"), [("/usr/bin/make", "make agent NAME=two"), (None, "python3 bootstrap.py agent two")]
+)
+def test_without_make_the_bootstrap_is_named(tmp_path, monkeypatch, make, line):
+    monkeypatch.setattr(greeting.shutil, "which", lambda _name: make)
+    text = "\n".join(greeting.block(Site("", 8000), "abcd-efgh", 1, 1, tmp_path, redis=True))
+    assert f"DATA_DIR='{tmp_path}' {line}" in text
 
 
 def test_another_shell_is_told_what_it_must_set_too(tmp_path, monkeypatch):

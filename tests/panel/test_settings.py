@@ -49,11 +49,20 @@ BAD = {
     "SECURE_HSTS_PRELOAD": "si",
     "BEHIND_TLS_PROXY": "nginx",
     "LOG_LEVEL": "LOUD",
+    "EMAIL_PORT": "smtp",
+    "EMAIL_USE_TLS": "starttls",
+    "EMAIL_USE_SSL": "perhaps",
+    "EMAIL_HOST_PASSWORD_FILE": "/nowhere/at/all",
+    "TUNNEL_ALERT_AFTER": "soon",
+    "AXES_FAILURE_LIMIT": "0",
+    "AXES_COOLOFF_MINUTES": "soon",
     "TUNNEL_PING": "fast",
     "TUNNEL_SILENCE": "nan",
     "TUNNEL_KEEP_SESSIONS": "1.5",
     "TUNNEL_TLS_ONLY": "perhaps",
     "TUNNEL_PINGS": "8",
+    "TUNNEL_TRUSTED_PROXIES": "10.0.0.1, proxy.example.com",
+    "TUNNEL_PUBLIC_URL": "panel.example.com",
 }
 
 
@@ -73,6 +82,8 @@ MORE_BAD = [
     ("ALLOWED_HOSTS", "panel.example.com:8000"),
     ("ALLOWED_HOSTS", "panel.example.com/admin"),
     ("CSRF_TRUSTED_ORIGINS", "https://panel.example.com/admin"),
+    ("DATA_DIR", "/proc/nowhere"),
+    ("DATA_DIR", "/dev/null"),
     ("TUNNEL_PING", "0"),
     ("TUNNEL_PING", "inf"),
 ]
@@ -184,6 +195,13 @@ def test_a_postgres_url_is_taken_apart(load):
     ]
     assert database["ENGINE"] == "django.db.backends.postgresql"
     assert (database["PASSWORD"], database["PORT"], database["CONN_MAX_AGE"]) == ("s@cret", 5433, 0)
+
+
+def test_the_password_of_the_database_may_come_in_a_file(load, tmp_path):
+    (tmp_path / "password").write_text("s@cret\n")
+    url, file = "postgres://panel@db.example.com/yumna", str(tmp_path / "password")
+    database = load(DATABASE_URL=url, DATABASE_PASSWORD_FILE=file)["DATABASES"]["default"]
+    assert (database["USER"], database["PASSWORD"]) == ("panel", "s@cret")
 
 
 def test_a_data_folder_may_hold_any_character(load, tmp_path):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from agent_client.protocol import AgentSession, MasterSession
-from agent_client.protocol.agent import AgentFacts
+from agent_client.protocol.agent import AgentFacts, Ended
 from agent_client.protocol.events import Event
 from agent_client.protocol.limits import Timing
 from agent_client.protocol.messages import Command
@@ -23,11 +23,16 @@ class Ends:
     basic: bool = False
     now: float = 1000.0
     step: float = 0.0
+    last: "Ended | None" = None
 
     def __post_init__(self) -> None:
         self.master = MasterSession("s-1", now=self.now, wall=self.wall, basic=self.basic, timing=self.timing)
         self.agent = AgentSession(
-            FACTS, self.guard, now=self.now, wall_offset=self.wall + self.skew - self.now
+            FACTS,
+            self.guard,
+            now=self.now,
+            wall_offset=self.wall + self.skew - self.now,
+            last=self.last,
         )
         self.at_master: list[Event] = []
         self.at_agent: list[Event] = []

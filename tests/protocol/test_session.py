@@ -5,7 +5,8 @@ import json
 import pytest
 
 from agent_client.protocol import CloseCode, Code, InvalidState
-from agent_client.protocol.errors import TooManyPending
+from agent_client.protocol.agent import Ended
+from agent_client.protocol.errors import MalformedMessage, TooManyPending
 from agent_client.protocol.events import (
     CancelReceived,
     CloseRequired,
@@ -22,7 +23,7 @@ from agent_client.protocol.events import (
 )
 from agent_client.protocol.frames import Frame, Kind, encode
 from agent_client.protocol.limits import MAX_PENDING, MAX_TEXT, Timing
-from agent_client.protocol.messages import Command
+from agent_client.protocol.messages import MAX_REASON, Command, Hello
 from agent_client.protocol.session import STEPS, State, Step
 from tests.protocol.ends import FACTS, START, Ends
 
@@ -198,6 +199,23 @@ def test_bytes_of_a_message_under_way_are_life():
     ends = Ends().join()
     ends.master.heard(ends.now + 17)
     assert ends.master.tick(ends.now + 20) == []
+
+
+def test_the_hello_tells_how_the_last_session_ended_as_seen_from_the_node():
+    assert Ends().join().events(HelloReceived)[0].hello.last is None
+    ends = Ends(last=Ended("no byte for 18 s" + "!" * 500, 990.0)).join()
+    last = ends.events(HelloReceived)[0].hello.last
+    assert last is not None
+    assert last.reason.startswith("no byte for 18 s!")
+    assert (len(last.reason), last.away) == (MAX_REASON, 10.0)
+
+
+@pytest.mark.parametrize(
+    "last", [1, "x", {"reason": 1}, {"reason": "x" * 201}, {"away": "y"}, {"away": 1e999}]
+)
+def test_a_last_session_that_is_none_is_malformed(last):
+    with pytest.raises(MalformedMessage):
+        Hello.from_members({"version": "1", "last": last})
 
 
 def test_a_basic_agent_needs_no_hello_and_lives_for_three_heartbeats():

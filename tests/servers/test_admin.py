@@ -39,6 +39,11 @@ def action(browser: Client, name: str, *servers: Server, **more: str) -> Any:
     return browser.post(LIST, data, follow=True)
 
 
+def asked(server: Server, chosen: str = "") -> dict[str, str]:
+    """What the page that asks about a rotation sends."""
+    return {"chosen_secret": chosen, f"secret_version_{server.pk}": str(server.secret_version)}
+
+
 @pytest.fixture
 def log_in(person: Callable[..., Any]) -> Callable[..., Client]:
     def make(*codenames: str) -> Client:
@@ -250,10 +255,10 @@ def test_a_verbs_page_asks_first(browser: Client, server: Server, verb: str, sta
 
 def test_rotating_from_the_list_asks_then_shows_each_new_secret_once(browser: Client, server: Server):
     other = identity.create("other")[0]
-    asked = action(browser, "rotate_secrets", server, other)
-    assert "The old secret is worth nothing" in text(asked)
+    question = action(browser, "rotate_secrets", server, other)
+    assert "The old secret is worth nothing" in text(question)
     assert set(Server.objects.values_list("secret_version", flat=True)) == {1}
-    done = action(browser, "rotate_secrets", server, other, confirmed="yes")
+    done = action(browser, "rotate_secrets", server, other, confirmed="yes", **(asked(server) | asked(other)))
     secrets = SECRET.findall(text(done))
     assert "no-store" in done.headers["Cache-Control"]
     assert len(set(secrets)) == 2
@@ -264,7 +269,7 @@ def test_rotating_from_the_list_asks_then_shows_each_new_secret_once(browser: Cl
 
 
 def test_rotating_one_server_shows_its_new_secret(browser: Client, server: Server):
-    done = browser.post(page(server, "rotate"), {"chosen_secret": ""})
+    done = browser.post(page(server, "rotate"), asked(server))
     (secret,) = set(SECRET.findall(text(done)))
     server.refresh_from_db()
     assert credentials.matches(secret, server.secret_digest)
@@ -272,9 +277,9 @@ def test_rotating_one_server_shows_its_new_secret(browser: Client, server: Serve
 
 
 def test_a_secret_may_be_chosen_at_a_rotation(browser: Client, server: Server):
-    short = browser.post(page(server, "rotate"), {"chosen_secret": "rahasia"})
+    short = browser.post(page(server, "rotate"), asked(server, "rahasia"))
     assert "at least 12 characters" in text(short)
-    done = browser.post(page(server, "rotate"), {"chosen_secret": "rahasiadapur"}, follow=True)
+    done = browser.post(page(server, "rotate"), asked(server, "rahasiadapur"), follow=True)
     assert "weaker than one the panel makes" in text(done)
     assert "rahasiadapur" not in text(done)
     server.refresh_from_db()
@@ -374,7 +379,7 @@ def test_hostile_text_is_shown_as_text(browser: Client, server: Server, root: An
         if "commandrecord" in url or url == LIST:
             assert "\x1b" not in raw, url
             assert "\u202e" not in raw, url
-    rotated = browser.post(page(server, "rotate"), {"chosen_secret": ""}).content.decode()
+    rotated = browser.post(page(server, "rotate"), asked(server)).content.decode()
     assert "<script>alert" not in rotated
     assert "&lt;script&gt;alert(1)" in rotated
 

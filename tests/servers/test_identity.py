@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.utils import timezone
 
 from servers import credentials, identity
 from servers.access import CONSOLE
@@ -145,6 +147,20 @@ def test_the_first_contact_makes_unknown_active_and_nothing_else(server: Server)
     assert not identity.mark_seen(server.pk)
     server.refresh_from_db()
     assert server.status == "suspended"
+
+
+@pytest.mark.django_db
+def test_each_contact_is_noted_and_the_first_one_for_good(server: Server):
+    assert server.first_seen is None
+    identity.mark_seen(server.pk)
+    server.refresh_from_db()
+    first = server.first_seen
+    assert first == server.last_seen
+    assert abs(timezone.now() - first) < timedelta(seconds=PATIENCE)
+    Server.objects.filter(pk=server.pk).update(last_seen=first - timedelta(days=1))
+    identity.mark_seen(server.pk)
+    server.refresh_from_db()
+    assert server.first_seen == first <= server.last_seen
 
 
 @pytest.mark.django_db(transaction=True)

@@ -30,7 +30,7 @@ from servers.errors import CommandFailed, Disconnected, NoReply, NotConnected, R
 from servers.models import CommandRecord, Server, Tag
 from servers.signals import identity_changed
 from tunnel import sessions
-from tunnel.cli import change_node
+from tunnel.cli import local
 from tunnel.cli.exits import Exit
 from tunnel.models import Lease, Session, Worker
 
@@ -405,7 +405,7 @@ def test_suspend_and_rotate_secret_say_that_the_live_tunnel_was_cut(make):
 
 
 def test_suspend_says_when_the_live_tunnel_was_not_cut(make, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(change_node, "CUT_DEADLINE", 0.1)
+    monkeypatch.setattr(local, "CUT_DEADLINE", 0.1)
     make("alpha", live=True)
     (line,) = tunnel("suspend", "alpha").lines
     assert line.startswith("alpha suspended: its live tunnel has not been cut")

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from agent_client.protocol import CloseCode, Code
+from agent_client.protocol.agent import FIRST_REPORT
 from agent_client.protocol.messages import Command
 from tests.tunnel.nodes import Node, Sockets, silent
 from tests.tunnel.waiting import until
@@ -43,6 +44,18 @@ async def test_hello_and_figures_reach_the_worker(node, sockets):
     node.flush()
     assert sockets.usages == [{"cpu": 1.0}]
     assert sockets.hellos[0].version == "1.2.3"
+
+
+async def test_the_first_round_trip_is_told_without_waiting_for_the_next_figures(node, sockets):
+    await until(lambda: sockets.hellos)
+    node.agent.heartbeat({"cpu": 1.0})
+    node.flush()
+    assert sockets.usages == [{"cpu": 1.0}]
+    await until(lambda: node.agent.rtt is not None)
+    node.agent.tick(time.monotonic() + FIRST_REPORT)
+    node.flush()
+    assert sockets.usages == [{"cpu": 1.0}] * 2
+    assert node.connection.rtt == pytest.approx(node.agent.rtt, abs=0.001)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import pytest
 
+from agent_client.execution import GRACE
 from agent_client.protocol import InvalidState
 from tunnel import dispatch
+from tunnel.requests import REPLY_GRACE
 
 
 async def test_it_refuses_to_block_an_event_loop():
@@ -26,3 +28,7 @@ def test_patience_is_bounded(timeout):
 def test_a_dot_in_an_action_belongs_to_the_action():
     request = dispatch.parse("vendor.disk.check", {"a": 1}, 5)
     assert (request.service, request.action, request.params) == ("vendor", "disk.check", {"a": 1})
+
+
+def test_the_agent_can_say_that_it_stopped_a_command_before_its_caller_gives_up():
+    assert GRACE <= REPLY_GRACE / 2

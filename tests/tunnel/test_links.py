@@ -100,9 +100,37 @@ async def test_an_outlet_holds_a_bounded_number_of_envelopes_and_bytes(layer, ou
     with pytest.raises(OutletFull):
         outlet.put({}, send_by=soon())
     monkeypatch.setattr(links, "MAX_WAITING", 300)
-    with pytest.raises(OutletFull):
-        outlet.put({"x": "y" * links.MAX_WAITING_BYTES}, send_by=soon())
+    for envelope in (
+        {"x": "y" * links.MAX_WAITING_BYTES},
+        {"outcome": {"data": {"stdout": "y" * links.MAX_WAITING_BYTES}}},
+        {"params": {"argv": ["é" * (links.MAX_WAITING_BYTES // 6)]}},
+    ):
+        with pytest.raises(OutletFull):
+            outlet.put(envelope, send_by=soon())
     outlet.stop()
+
+
+async def test_large_envelopes_share_no_letter(layer, outlet):
+    layer.gate.set()
+    for _ in range(3):
+        outlet.put({"outcome": {"data": "y" * (links.MAX_LETTER // 2)}}, send_by=soon())
+    await outlet.flush()
+    assert [len(letter.envelopes) for letter in layer.letters] == [1, 1, 1]
+
+
+async def test_a_clock_set_back_does_not_make_new_links_look_old(layer, monkeypatch):
+    layer.gate.set()
+    monkeypatch.setattr(links.time, "time_ns", lambda: 1)  # an hour earlier than anything before
+    incoming = IncomingLinks()
+    for _ in range(2):  # an idle outlet is forgotten, the next letter makes a new one
+        outlet = Outlet("me", "there", layer.publish)
+        outlet.put({}, send_by=soon())
+        await outlet.flush()
+    outlet.start_new_link()
+    outlet.put({}, send_by=soon())
+    await outlet.flush()
+    arrivals = [incoming.judge(letter, "there", from_start=True) for letter in layer.letters]
+    assert arrivals == [Arrival.NEXT] * 3
 
 
 def judge(incoming: IncomingLinks, epoch: int, number: int, *, from_start: bool = True) -> Arrival:

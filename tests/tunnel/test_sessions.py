@@ -1,5 +1,6 @@
 """Session rows and leases: the newest wins, nobody else's session is ended, the dead are noticed."""
 
+import math
 import threading
 import uuid
 from datetime import timedelta
@@ -7,9 +8,11 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
+from django.utils import timezone
 
-from servers import identity
-from servers.models import Server
+from servers import identity, records
+from servers.access import CONSOLE
+from servers.models import CommandRecord, Server
 from tunnel import background, presence, sessions
 from tunnel.models import CloseReason, Lease, Session, Worker
 from tunnel.presence import State
@@ -183,6 +186,20 @@ def test_nobodys_session_is_ended_until_the_database_was_there_for_a_lease(serve
     monkeypatch.setattr(background, "_reachable_since", background.time.monotonic() - 10)
     background.sweep()
     assert not Session.objects.filter(closed_at=None).exists()
+
+
+def test_a_command_whose_caller_died_ends_as_unknown(server, monkeypatch):
+    made = timezone.now() - background.FORGOTTEN_AFTER
+    for seconds in (-1, 60):
+        records.begin(command := uuid.uuid4(), server, "system", "exec", {}, CONSOLE)
+        records.hand_over(command)
+        CommandRecord.objects.filter(pk=command).update(created_at=made + timedelta(seconds=seconds))
+    monkeypatch.setattr(background, "_ended_forgotten", -math.inf)
+    background.sweep()
+    assert list(CommandRecord.objects.order_by("created_at").values_list("state", flat=True)) == [
+        "unknown",
+        "sent",
+    ]
 
 
 def test_what_is_too_old_is_pruned_and_nothing_else(server, worker, settings):

@@ -1,1 +1,1 @@
-"""`manage.py tunnel COMMAND`: each command in a module of its own, listed in `tunnel.cli.commands`."""
+"""The tunnels from a command line, on the panel's host or from anywhere: each command in a module of its own."""

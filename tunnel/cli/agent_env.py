@@ -3,45 +3,38 @@
 import ipaddress
 from urllib.parse import urlsplit
 
-from django.views.decorators.debug import sensitive_variables
-
-from servers.models import Server
+from tunnel.cli.facts import Secret
 from tunnel.cli.output import Output
-from tunnel.conf import settings
 
 PLACEHOLDER = "https://panel.example.org"
 
 
-@sensitive_variables()
-def lines(server: Server, secret: str) -> list[str]:
+def lines(made: Secret) -> list[str]:
     """Return the lines of the file, ready to paste."""
-    url = settings.PUBLIC_URL
+    url = made.master_url
     comment = (
         []
         if url
         else ["# TUNNEL_PUBLIC_URL is not set on the panel: write the address nodes reach it at here"]
     )
     insecure = ["ALLOW_INSECURE=1"] if _plain_loopback(url) else []
-    values = [f"MASTER_URL={url or PLACEHOLDER}", f"AGENT_ID={server.agent_id}", f"AGENT_SECRET={secret}"]
+    values = [f"MASTER_URL={url or PLACEHOLDER}", f"AGENT_ID={made.agent_id}", f"AGENT_SECRET={made.secret}"]
     return ["CONNECTION_MODE=tunnel", *comment, *values, *insecure]
 
 
-@sensitive_variables()
-def tell(out: Output, server: Server, secret: str) -> None:
+def tell(out: Output, made: Secret) -> None:
     """Print the lines, and on stderr what to do with them."""
     if out.as_json:
-        env = {
-            name: value for name, _, value in (line.partition("=") for line in lines(server, secret)) if value
-        }
-        out.record({"name": server.name, "agent_id": server.agent_id, "env": env})
+        env = {name: value for name, _, value in (line.partition("=") for line in lines(made)) if value}
+        out.record({"name": made.name, "agent_id": made.agent_id, "env": env})
     else:
-        for line in lines(server, secret):
+        for line in lines(made):
             out.line(line)
     out.note(
         "the secret is shown this once; save these lines on the node as .env (chmod 600) and start the agent there:"
     )
     out.note("  python3 -m agent_client")
-    if not settings.PUBLIC_URL:
+    if not made.master_url:
         out.note(
             f"set TUNNEL_PUBLIC_URL on the panel and MASTER_URL is right from the start; now it is {PLACEHOLDER}"
         )

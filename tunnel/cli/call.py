@@ -1,36 +1,17 @@
-"""One call of a command: its options, where it writes to, and in whose name it acts."""
+"""One call of a command: its options, where it writes to, and the panel it speaks with."""
 
-import getpass
-import os
 from argparse import Namespace
 from dataclasses import dataclass
 
-from servers.access import Console
 from tunnel.cli.output import Output
-
-
-class HostUser(Console):
-    """The person with a shell on the panel's host, by the name the system knows them under."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __str__(self) -> str:
-        return f"console: {self.name}"
+from tunnel.cli.panel import Panel
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a command gets."""
+    """What a command gets; `program` is what people type before the command's name."""
 
     options: Namespace
     out: Output
-    actor: Console
-
-
-def host_user() -> HostUser:
-    """Return who called; a container may run us under a number that has no name."""
-    try:
-        return HostUser(getpass.getuser())
-    except (KeyError, OSError):
-        return HostUser(f"uid {os.getuid()}")
+    panel: Panel
+    program: str

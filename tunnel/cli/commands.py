@@ -1,12 +1,11 @@
-"""The commands of `manage.py tunnel`, in the order of its help."""
+"""The commands, in the order of the help; loading them needs no Django."""
 
+from argparse import ArgumentParser
 from typing import Protocol, cast
 
-from django.core.management.base import CommandParser
-
-from tunnel.cli import add_node, doctor, list_nodes, run_command, serve_panel, show_node
+from tunnel.cli import add_node, doctor, list_nodes, run_command, serve_panel, show_node, watch_nodes
 from tunnel.cli.call import Call
-from tunnel.cli.change_node import REACTIVATE, ROTATE_SECRET, SUSPEND
+from tunnel.cli.change_node import DISCONNECT, REACTIVATE, ROTATE_SECRET, SUSPEND
 
 
 class Command(Protocol):
@@ -15,7 +14,7 @@ class Command(Protocol):
     NAME: str
     HELP: str
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
 
     def run(self, call: Call) -> int:
@@ -31,8 +30,10 @@ _MODULES = (
     show_node,
     add_node,
     run_command,
+    watch_nodes,
     SUSPEND,
     REACTIVATE,
+    DISCONNECT,
     ROTATE_SECRET,
     doctor,
     serve_panel,

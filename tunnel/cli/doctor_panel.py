@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from channels.layers import get_channel_layer
 from django.core import checks
+from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
@@ -15,12 +16,14 @@ from django.utils import timezone
 from tunnel import asgi_routes, layers
 from tunnel.asgi_routes import Verdict
 from tunnel.checks import DEFAULT_LINE, JOBS_LINE, LOAD_LINE, ROUTING_LINE
+from tunnel.cli import doctor_upgrade
 from tunnel.cli.exits import Exit
 from tunnel.cli.finding import Finding
 from tunnel.layers import Kind
 from tunnel.models import Lease, Worker
 from tunnel.worker import BACKGROUND
 
+NEEDED = ("database", "migrations")  # the steps without which no node can be looked at
 ROUTING_IDS = ("tunnel.E001", "tunnel.E007")  # told by a step of their own
 SWEEP = "sweep"  # the lease that a background worker takes at each nudge
 SWEEP_DEADLINE = 3.0  # seconds; a job is taken within milliseconds
@@ -28,7 +31,29 @@ LOOK = 0.05  # seconds between two looks at the lease
 CLOCK_TOLERANCE = 2.0  # seconds; leases last 10
 START_WEB = "start the panel: manage.py tunnel serve (or uvicorn, or runserver)"
 START_BACKGROUND = "start it: manage.py runworker"
+DATABASE_FIX = "start the database, or correct DATABASE_URL (DATABASES of an own panel)"
 REDIS_FIX = "start Redis, or correct REDIS_URL (CHANNEL_LAYERS of an own panel)"
+
+
+def steps(ca_file: str | None) -> Iterator[Finding]:
+    """Run every step of the panel's own side."""
+    layers_found = list(layers_carry())  # first: loading the site's application may start a Redis
+    yield from settings()
+    yield routing()
+    try:
+        yield database()
+        pending = migrations()
+        yield pending
+        yield from layers_found
+        if pending.ok:
+            yield web_workers()
+            yield background_worker()
+    except DatabaseError as exc:
+        yield Finding("database", False, f"does not answer: {exc}", DATABASE_FIX)
+        yield from layers_found
+        return
+    yield from doctor_upgrade.steps(ca_file)
+    yield clock()
 
 
 def settings() -> Iterator[Finding]:

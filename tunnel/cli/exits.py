@@ -1,4 +1,4 @@
-"""How a command of `manage.py tunnel` ends: the numbers scripts rely on, and which error means which."""
+"""How a command ends: the numbers scripts rely on, and which error means which."""
 
 from enum import IntEnum
 
@@ -17,7 +17,7 @@ class Exit(IntEnum):
     TIMED_OUT = 5
     REFUSED = 6  # by a permission, by the node's policy, or because the server is suspended
     TRANSFER = 7  # broken, or the hash differs
-    NO_LAYER = 8  # the workers that hold the tunnels cannot be reached
+    NO_LAYER = 8  # the panel, or its workers that hold the tunnels, cannot be reached
     INTERRUPTED = 130
     OWN_FAILURE = 255
 
@@ -31,19 +31,29 @@ class Failure(Exception):
 
 
 _OF_CODE = {
-    Code.NOT_CONNECTED: Exit.OFFLINE,
-    Code.DISCONNECTED: Exit.OFFLINE,
-    Code.NO_REPLY: Exit.TIMED_OUT,
-    Code.NOT_SENT: Exit.TIMED_OUT,
-    Code.TIMEOUT: Exit.TIMED_OUT,
-    Code.FORBIDDEN: Exit.REFUSED,
-    Code.PERMISSION_DENIED: Exit.REFUSED,
-    Code.REVOKED: Exit.REFUSED,
-    Code.BUS_UNAVAILABLE: Exit.NO_LAYER,
-    Code.RELAY_LOST: Exit.NO_LAYER,
+    Code.NOT_CONNECTED.value: Exit.OFFLINE,
+    Code.DISCONNECTED.value: Exit.OFFLINE,
+    Code.NO_REPLY.value: Exit.TIMED_OUT,
+    Code.NOT_SENT.value: Exit.TIMED_OUT,
+    Code.TIMEOUT.value: Exit.TIMED_OUT,
+    Code.FORBIDDEN.value: Exit.REFUSED,
+    Code.PERMISSION_DENIED.value: Exit.REFUSED,
+    Code.REVOKED.value: Exit.REFUSED,
+    Code.BUS_UNAVAILABLE.value: Exit.NO_LAYER,
+    Code.RELAY_LOST.value: Exit.NO_LAYER,
+    # words of the REST interface alone
+    "not_permitted": Exit.REFUSED,
+    "refused_by_node": Exit.REFUSED,
+    "not_authenticated": Exit.REFUSED,
+    "unavailable": Exit.NO_LAYER,
 }
+
+
+def of_code(code: str) -> Exit:
+    """Return the exit code for the code of an error."""
+    return _OF_CODE.get(code, Exit.FAILED)
 
 
 def of_error(error: CommandError) -> Exit:
     """Return the exit code of a command that failed."""
-    return next((code for known, code in _OF_CODE.items() if known.value == error.code), Exit.FAILED)
+    return of_code(error.code)

@@ -1,88 +1,69 @@
 """`tunnel list`: all servers and the state of their tunnels."""
 
+from argparse import ArgumentParser
+from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import CommandParser
-from django.utils import timezone
-
-from servers.models import Server
-from tunnel import presence
-from tunnel.cli import targets
+from tunnel.cli import words
 from tunnel.cli.call import Call
 from tunnel.cli.exits import Exit
+from tunnel.cli.facts import Node
 from tunnel.cli.output import Cell, ago, milliseconds
-from tunnel.presence import Presence, State
 
 NAME = "list"
 HELP = "list the servers and the state of their tunnels"
 
-COLOURS = {
-    State.ACTIVE: "green",
-    State.RECONNECTING: "blue",
-    State.OFFLINE: "red",
-    State.NEVER: "grey",
-    State.SUSPENDED: "yellow",
-    State.DIRECT: "grey",
-}
 HEADS = ("NAME", "STATE", "SINCE", "RTT", "VERSION", "WORKER", "TAGS")
 
 
-def add_arguments(parser: CommandParser) -> None:
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--tag", action="append", default=[], metavar="T", help="only servers with this tag")
-    parser.add_argument(
-        "--state", choices=[state.value for state in State], help="only servers in this state"
-    )
+    parser.add_argument("--state", choices=list(words.STATES), help="only servers in this state")
 
 
 def run(call: Call) -> int:
     """Print one line a server, and how many tunnels are active."""
-    servers = list(targets.tagged(call.options.tag, call.actor).prefetch_related("tags"))
-    known = presence.of(servers)
-    rows = [(server, known[server.pk]) for server in servers if server.pk in known]
-    wanted = [row for row in rows if call.options.state in (None, row[1].state.value)]
+    nodes = call.panel.nodes(call.options.tag)
+    wanted = [node for node in nodes if call.options.state in (None, node.state)]
     if call.out.as_json:
-        for server, there in wanted:
-            call.out.record(_facts(server, there))
+        for node in wanted:
+            call.out.record(record(node))
         return Exit.DONE
-    call.out.table(HEADS, [_row(server, there) for server, there in wanted])
-    active = sum(there.state is State.ACTIVE for _, there in rows)
-    tunnels = sum(there.state is not State.DIRECT for _, there in rows)
-    call.out.line(f"{active} of {tunnels} tunnels active")
+    now = datetime.now(UTC)
+    call.out.table(HEADS, [row(node, now) for node in wanted])
+    call.out.line(count(nodes))
     return Exit.DONE
 
 
-def shown_state(there: Presence) -> tuple[str, str]:
-    """Return the words of a state and their colour."""
-    return str(there.state.label), COLOURS[there.state]
+def count(nodes: list[Node]) -> str:
+    """Say how many tunnels are active, and of how many."""
+    tunnels = [node for node in nodes if node.state != "direct"]
+    return f"{sum(node.active for node in tunnels)} of {len(tunnels)} tunnels active"
 
 
-def _row(server: Server, there: Presence) -> list[Cell]:
-    active = there.state is State.ACTIVE
+def row(node: Node, now: datetime) -> list[Cell]:
+    """Return the cells of a node under HEADS."""
     return [
-        server.name,
-        shown_state(there),
-        ago(there.since, timezone.now()),
-        milliseconds(server.rtt_seconds) if active else "-",
-        server.agent_version,
-        there.worker if active else "-",
-        ",".join(_tags(server)),
+        node.name,
+        words.of_state(node),
+        ago(node.since, now),
+        milliseconds(node.rtt_seconds) if node.active else "-",
+        node.version,
+        node.worker if node.active else "-",
+        ",".join(node.tags),
     ]
 
 
-def _facts(server: Server, there: Presence) -> dict[str, Any]:
-    active = there.state is State.ACTIVE
+def record(node: Node) -> dict[str, Any]:
+    """Return the object of a node."""
     return {
-        "name": server.name,
-        "agent_id": server.agent_id,
-        "state": there.state.value,
-        "since": there.since,
-        "rtt_seconds": server.rtt_seconds if active else None,
-        "version": server.agent_version,
-        "worker": there.worker if active else "",
-        "tags": _tags(server),
+        "name": node.name,
+        "agent_id": node.agent_id,
+        "state": node.state,
+        "since": node.since,
+        "rtt_seconds": node.rtt_seconds if node.active else None,
+        "version": node.version,
+        "worker": node.worker if node.active else "",
+        "tags": list(node.tags),
     }
-
-
-def _tags(server: Server) -> list[str]:
-    return [tag.name for tag in server.tags.all()]

@@ -1,13 +1,11 @@
-"""The arguments of `manage.py tunnel`: a parser that leaves what follows `--` alone, and types of options."""
+"""The arguments of a command: a parser that leaves what follows `--` alone, and types of options."""
 
 import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.core.management.base import CommandParser
 
-
-class TunnelParser(CommandParser):
+class SubParser(argparse.ArgumentParser):
     """A parser of one sub-command; with `takes_command`, what follows the first `--` goes to `remote` untouched."""
 
     takes_command = False

@@ -2,9 +2,7 @@
 
 import signal
 import sys
-
-from channels.routing import get_default_application
-from django.core.management.base import CommandParser
+from argparse import ArgumentParser
 
 from tunnel.cli.call import Call
 from tunnel.cli.exits import Exit, Failure
@@ -13,10 +11,11 @@ from tunnel.cli.parsing import number
 NAME = "serve"
 HELP = "serve the panel with Daphne, its memory bounded whatever slow clients do"
 
+NOT_FROM_HERE = "serve runs the panel itself, on its own host: python manage.py tunnel serve"
 MAX_PORT = 65535
 
 
-def add_arguments(parser: CommandParser) -> None:
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("-b", "--bind", default="127.0.0.1", metavar="ADDRESS", help="address, 127.0.0.1")
     parser.add_argument(
@@ -27,6 +26,9 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(call: Call) -> int:
     """Serve until told to stop."""
+    if call.panel.remote:
+        raise Failure(NOT_FROM_HERE, Exit.USAGE)
+    from channels.routing import get_default_application
     from daphne.access import AccessLogGenerator
 
     from tunnel import serve  # installs Twisted's reactor

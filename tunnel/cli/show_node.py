@@ -1,96 +1,85 @@
 """`tunnel show NODE`: everything the panel knows of one server."""
 
+from argparse import ArgumentParser
+from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import CommandParser
-from django.utils import timezone
-
-from servers.models import Server
-from tunnel import presence
-from tunnel.cli import targets
+from tunnel.cli import words
 from tunnel.cli.call import Call
 from tunnel.cli.exits import Exit
-from tunnel.cli.list_nodes import shown_state
+from tunnel.cli.facts import Node
 from tunnel.cli.output import Cell, ago, milliseconds
-from tunnel.models import Session
-from tunnel.presence import Presence, State
 
 NAME = "show"
 HELP = "show what is known of one server"
 
 
-def add_arguments(parser: CommandParser) -> None:
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("node", metavar="NODE", help="name or agent id")
 
 
 def run(call: Call) -> int:
     """Print the facts, one a line."""
-    server = targets.one(call.options.node, call.actor)
-    there = presence.of([server])[server.pk]
+    node = call.panel.find(call.options.node)
     if call.out.as_json:
-        call.out.record(_facts(server, there))
+        call.out.record(_record(node))
     else:
-        call.out.table(("FACT", "VALUE"), _rows(server, there))
+        call.out.table(("FACT", "VALUE"), _rows(node))
     return Exit.DONE
 
 
-def _facts(server: Server, there: Presence) -> dict[str, Any]:
-    session = (
-        Session.objects.select_related("worker").filter(pk=there.session).first() if there.session else None
-    )
+def _record(node: Node) -> dict[str, Any]:
     return {
-        "name": server.name,
-        "agent_id": server.agent_id,
-        "connection_type": server.connection_type,
-        "status": server.status,
-        "state": there.state.value,
-        "since": there.since,
-        "address": there.address,
-        "session": there.session,
-        "worker": there.worker,
-        "lease_until": session.worker.lease_until if session else None,
-        "last_close_reason": there.close_reason,
-        "last_close_detail": there.close_detail,
-        "rtt_seconds": server.rtt_seconds,
-        "version": server.agent_version,
-        "capabilities": server.capabilities,
-        "policy": server.policy,
-        "host": server.host_facts,
-        "usage": server.last_usage,
-        "usage_at": server.last_usage_at,
-        "tags": [tag.name for tag in server.tags.all()],
-        "notes": server.notes,
-        "first_seen": server.first_seen,
-        "last_seen": server.last_seen,
+        "name": node.name,
+        "agent_id": node.agent_id,
+        "connection_type": node.connection_type,
+        "status": node.status,
+        "state": node.state,
+        "since": node.since,
+        "address": node.address,
+        "session": node.session,
+        "worker": node.worker,
+        "lease_until": node.lease_until,
+        "last_close_reason": node.close_reason,
+        "last_close_detail": node.close_detail,
+        "rtt_seconds": node.rtt_seconds,
+        "version": node.version,
+        "capabilities": list(node.capabilities),
+        "policy": node.policy,
+        "host": node.host,
+        "usage": node.usage,
+        "usage_at": node.usage_at,
+        "tags": list(node.tags),
+        "notes": node.notes,
+        "first_seen": node.first_seen,
+        "last_seen": node.last_seen,
     }
 
 
-def _rows(server: Server, there: Presence) -> list[tuple[Cell, Cell]]:
-    facts, now = _facts(server, there), timezone.now()
-    ended = f"{there.reason} ({there.close_detail})" if there.close_detail else there.reason
-    usage = facts["usage"] or {}
-    active = there.state is State.ACTIVE
+def _rows(node: Node) -> list[tuple[Cell, Cell]]:
+    now, usage = datetime.now(UTC), node.usage or {}
+    reason = words.of_close(node)
     return [
-        ("name", server.name),
-        ("agent id", server.agent_id),
-        ("type, status", f"{server.connection_type}, {server.status}"),
-        ("state", shown_state(there)),
-        ("since", ago(there.since, now)),
-        ("dialled from", there.address),
-        ("worker", there.worker if active else ""),
-        ("its lease ends in", ago(now, facts["lease_until"]) if active and facts["lease_until"] else ""),
-        ("last close", ended),
-        ("round trip", milliseconds(server.rtt_seconds) if active else ""),
-        ("agent version", server.agent_version),
-        ("services", ", ".join(map(str, server.capabilities))),
-        ("host", ", ".join(f"{key} {value}" for key, value in server.host_facts.items() if value)),
+        ("name", node.name),
+        ("agent id", node.agent_id),
+        ("type, status", f"{node.connection_type}, {node.status}"),
+        ("state", words.of_state(node)),
+        ("since", ago(node.since, now)),
+        ("dialled from", node.address),
+        ("worker", node.worker if node.active else ""),
+        ("its lease ends in", ago(now, node.lease_until) if node.active and node.lease_until else ""),
+        ("last close", f"{reason} ({node.close_detail})" if node.close_detail else reason),
+        ("round trip", milliseconds(node.rtt_seconds) if node.active else ""),
+        ("agent version", node.version),
+        ("services", ", ".join(map(str, node.capabilities))),
+        ("host", ", ".join(f"{key} {value}" for key, value in node.host.items() if value)),
         (
             "usage",
             ", ".join(f"{key} {usage[key]} %" for key in ("cpu", "ramPercent", "disk") if key in usage),
         ),
-        ("usage is from", f"{ago(server.last_usage_at, now)} ago" if server.last_usage_at else ""),
-        ("tags", ", ".join(facts["tags"])),
-        ("first seen", f"{ago(server.first_seen, now)} ago" if server.first_seen else ""),
-        ("last seen", f"{ago(server.last_seen, now)} ago" if server.last_seen else ""),
+        ("usage is from", f"{ago(node.usage_at, now)} ago" if node.usage_at else ""),
+        ("tags", ", ".join(node.tags)),
+        ("first seen", f"{ago(node.first_seen, now)} ago" if node.first_seen else ""),
+        ("last seen", f"{ago(node.last_seen, now)} ago" if node.last_seen else ""),
     ]

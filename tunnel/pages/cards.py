@@ -9,13 +9,23 @@ from typing import Any, Final, TypedDict, cast
 
 from servers.models import Server
 from servers.text import visible
-from tunnel import figures, presence
+from tunnel import figures, history, presence
+from tunnel.models import Refusal
 from tunnel.presence import Presence, State
 
 MAX_OS: Final = 60  # characters; "Debian GNU/Linux 12 (bookworm)" has 30
 MAX_TAGS: Final = 12  # a card shows so many
 
 TROUBLE: Final = frozenset({State.OFFLINE, State.RECONNECTING})  # shown first
+
+
+class Refused(TypedDict):
+    """The handshake that was refused last, and how often that happened."""
+
+    reason: str  # a RefusalReason
+    address: str
+    at: float
+    times: int
 
 
 class Card(TypedDict):
@@ -28,6 +38,8 @@ class Card(TypedDict):
     since: float | None
     reason: str  # a CloseReason
     detail: str
+    agent_reason: str  # what the agent said of the cut before its last session
+    refused: Refused | None  # since the last session opened
     os: str
     tags: list[str]
     version: str
@@ -70,10 +82,15 @@ _COLUMNS: Final = (
 
 
 def read(servers: Any) -> dict[int, Card]:
-    """Return the cards of a queryset of servers by primary key, in four queries whatever their number."""
+    """Return the cards of a queryset of servers by primary key, in five queries whatever their number."""
     rows = list(servers.only(*_COLUMNS).prefetch_related("tags"))
     there = presence.of(rows)
-    return {server.pk: _card(server, there[server.pk]) for server in rows if server.pk in there}
+    refused = history.standing_refusals(there.keys())
+    return {
+        server.pk: _card(server, there[server.pk], refused.get(server.pk))
+        for server in rows
+        if server.pk in there
+    }
 
 
 def of_figures(usage: object, rtt: object, at: float | None) -> dict[str, Any]:
@@ -95,16 +112,10 @@ def of_figures(usage: object, rtt: object, at: float | None) -> dict[str, Any]:
 
 def in_order(cards: Iterable[Card]) -> list[Card]:
     """Return them as the page shows them: trouble first, then by name."""
-    return sorted(cards, key=lambda card: (card["state"] not in TROUBLE, card["name"].casefold(), card["id"]))
+    return sorted(cards, key=lambda card: (card["state"] not in TROUBLE, card["name"].lower(), card["id"]))
 
 
-def counts(cards: Iterable[Card]) -> tuple[int, int]:
-    """Return how many tunnels are active, and of how many; servers the panel dials itself have none."""
-    states = [card["state"] for card in cards if card["state"] != State.DIRECT]
-    return states.count(State.ACTIVE), len(states)
-
-
-def _card(server: Server, there: Presence) -> Card:
+def _card(server: Server, there: Presence, refusal: Refusal | None) -> Card:
     facts = server.host_facts if isinstance(server.host_facts, dict) else {}
     told = of_figures(server.last_usage, server.rtt_seconds, _seconds(server.last_usage_at))
     card = {
@@ -115,12 +126,24 @@ def _card(server: Server, there: Presence) -> Card:
         "since": _seconds(there.since),
         "reason": there.close_reason,
         "detail": visible(there.close_detail),
+        "agent_reason": visible(there.agent_reason),
+        "refused": None if refusal is None else _refused(refusal),
         "os": visible(facts.get("platform") or "")[:MAX_OS],
         "tags": [visible(tag.name) for tag in server.tags.all()[:MAX_TAGS]],
         "version": visible(server.agent_version),
         **told,
     }
     return cast("Card", card)
+
+
+def _refused(refusal: Refusal) -> Refused:
+    at = round(refusal.last_at.timestamp(), 3)
+    return {
+        "reason": refusal.reason,
+        "address": visible(refusal.address),
+        "at": at,
+        "times": refusal.times,
+    }
 
 
 def _seconds(at: datetime | None) -> float | None:

@@ -1,152 +1,193 @@
 """Node Orchestration: every server a person may see, and whether its tunnel stands."""
 
 import time
-from dataclasses import dataclass
 from typing import Any, Final
 
+from django.conf import settings as site
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, get_script_prefix, reverse
+from django.utils.text import slugify
 from django.utils.translation import gettext
 
 from servers import access
-from tunnel.conf import settings
-from tunnel.pages import cards, messages, words
+from servers.models import Server
+from tunnel import presence
+from tunnel.pages import cards, drawing, listing, messages, words
 from tunnel.pages.cards import Card
+from tunnel.pages.drawing import May
+from tunnel.pages.listing import Filters, Listing
 from tunnel.presence import State
 
 EVENTS_PATH: Final = "tunnel/ws/events/"
 POLL: Final = 15  # seconds between two polls while the socket is down
 SILENCE: Final = 12  # seconds without a word after which the page gives the socket up; a beat comes each 5
-STALE_HEARTBEATS: Final = 3  # figures older than so many heartbeats are shown as old
-PLACE: Final = "0"  # stands for a primary key in the pattern of an address
 
-
-@dataclass(frozen=True)
-class Bar:
-    """One figure of a card, ready to be shown."""
-
-    name: str
-    label: str
-    percent: float | None
-    title: str
-
-    @property
-    def level(self) -> str:
-        """How full it is: empty, `amber` or `red`."""
-        return words.level(self.percent)
+VIEWS: Final = ("cards", "table")
+VIEW_COOKIE: Final = "yt_nodes_view_"  # and who it is for: two people may use one browser
+VIEW_KEPT: Final = 365 * 86_400  # seconds
 
 
 def nodes(request: HttpRequest) -> HttpResponse:
     """Show the page: complete without the script, which then keeps it true."""
-    site = admin.site
-    request.current_app = site.name
-    shown = cards.in_order(cards.read(access.visible(request.user)).values())
-    active, total = cards.counts(shown)
-    now = time.time()
-    context = {
-        **site.each_context(request),
-        "title": gettext("Node Orchestration"),
-        "cards": [view(card, now) for card in shown],
-        "blank": view(BLANK, now),
-        "active": active,
-        "total": total,
-        "now": {"iso": words.iso(now), "exact": words.exact(now), "moment": words.moment(now)},
-        "may_view": access.allowed(request.user, None, "view"),
-        "add_url": _add_url(request),
-        "config": _config(shown),
-    }
-    return TemplateResponse(request, "tunnel/nodes.html", context)
+    request.current_app = admin.site.name
+    servers = access.visible(request.user)
+    filters = Filters.of(request.GET)
+    found = listing.read(servers, filters)
+    shown = _read(servers, found.shown)
+    may = _may(request, found.shown)
+    view = _view(request, found)
+    answer = TemplateResponse(
+        request,
+        f"tunnel/nodes_{view}.html",
+        {
+            **admin.site.each_context(request),
+            **_page(request, found, filters, view),
+            **_drawn(shown, found, may),
+            "config": {**_config(), "first": _told(found, shown, may)},
+        },
+    )
+    if request.GET.get("view") == view:
+        _keep(answer, request, view)
+    return answer
 
 
 def nodes_data(request: HttpRequest) -> HttpResponse:
-    """Answer with what the live socket's snapshot says, for pages whose socket is down."""
-    return JsonResponse(messages.snapshot_message(cards.read(access.visible(request.user)).values()))
+    """Answer what the page is made of, for other filters or pages of it; with `?ids=` only how these servers are."""
+    servers = access.visible(request.user)
+    if "ids" in request.GET:
+        try:
+            wanted = listing.wanted(request.GET.getlist("ids"))
+        except ValueError as exc:
+            return HttpResponseBadRequest(str(exc), content_type="text/plain")
+        shown = cards.in_order(_read(servers, list(wanted)))
+        return JsonResponse(messages.snapshot_message(shown, _counts(servers)))
+    found = listing.read(servers, Filters.of(request.GET))
+    return JsonResponse(_told(found, _read(servers, found.shown), _may(request, found.shown)))
 
 
-def view(card: Card, now: float) -> dict[str, Any]:
-    """Return a card with its words, for the template."""
-    at = card["figures_at"]
+def _read(servers: QuerySet[Server], pks: list[int]) -> list[Card]:
+    """Return the cards of these servers in this order."""
+    found = cards.read(servers.filter(pk__in=pks))
+    return [found[pk] for pk in pks if pk in found]
+
+
+def _counts(servers: QuerySet[Server]) -> tuple[int, int]:
+    active = servers.filter(pk__in=presence.active_servers().order_by().values("pk"))
+    tunnels = servers.filter(connection_type=Server.ConnectionType.TUNNEL)
+    return active.order_by().count(), tunnels.order_by().count()
+
+
+def _told(found: Listing, shown: list[Card], may: May) -> dict[str, Any]:
+    """Return what the script is told: the cards as the live socket says them, and what is around them."""
     return {
-        **card,
-        "pill": words.pill(card),
-        "url": _change_url(str(card["id"])),
-        "ago": _moment(card["since"], now),
-        "reason_words": words.reason(card),
-        "advice": words.advice(card),
-        "bars": [
-            Bar("cpu", gettext("CPU"), card["cpu"], ""),
-            Bar("ram", gettext("RAM"), card["ram"], words.amount(card["ram_used"], card["ram_total"])),
-            Bar("disk", gettext("Disk"), card["disk"], words.amount(card["disk_used"], card["disk_total"])),
-        ],
-        "rtt_words": words.round_trip(card["rtt"]),
-        "uptime_words": words.uptime(card["uptime"]),
-        "figures_ago": _moment(at, now),
-        "old": at is not None and now - at > _stale_after(),
+        **messages.snapshot_message(shown, found.counts),
+        "may": {permission: sorted(pks) for permission, pks in may.items()},
+        "listing": {
+            "whole": found.whole,
+            "shown": found.shown,
+            "found": found.found,
+            "total": found.total,
+            "page": found.page,
+            "pages": found.pages,
+            "states": dict(found.states),
+            "tags": found.tags,
+        },
     }
 
 
-BLANK: Final = Card(
-    id=0,
-    name="",
-    agent_id="",
-    state=State.NEVER.value,
-    since=None,
-    reason="",
-    detail="",
-    os="",
-    tags=[],
-    version="",
-    cpu=None,
-    ram=None,
-    ram_used=None,
-    ram_total=None,
-    disk=None,
-    disk_used=None,
-    disk_total=None,
-    uptime=None,
-    rtt=None,
-    figures_at=None,
-)
+def _may(request: HttpRequest, pks: list[int]) -> May:
+    """Return on which of these servers the menu offers more than to look."""
+    needed = {permission for _, permission in drawing.LINKS.values()} - {"view"}
+    return {
+        permission: frozenset(
+            access.permitting(request.user, permission)
+            .filter(pk__in=pks)
+            .order_by()
+            .values_list("pk", flat=True)
+        )
+        for permission in sorted(needed)
+    }
 
 
-def _moment(at: float | None, now: float) -> dict[str, str] | None:
-    if at is None:
-        return None
-    return {"iso": words.iso(at), "exact": words.exact(at), "ago": words.ago(at, now)}
+def _page(request: HttpRequest, found: Listing, filters: Filters, view: str) -> dict[str, Any]:
+    now = time.time()
+    active, total = found.counts
+    return {
+        "title": gettext("Node Orchestration"),
+        "view": view,
+        "active": active,
+        "total": total,
+        "listing": found,
+        "filters": filters,
+        "states": [
+            {"value": state, "label": label, "number": number, "chosen": state in filters.states}
+            for state, label in State.choices
+            if (number := found.states.get(state, 0)) or state in filters.states
+        ],
+        "tags": [
+            {"value": tag, "number": number, "chosen": tag in filters.tags} for tag, number in found.tags
+        ],
+        "nothing": words.nothing(filters.text),
+        "range": words.range_of(found),
+        "previous": filters.query(found.page - 1) if found.page > 1 else "",
+        "next": filters.query(found.page + 1) if found.page < found.pages else "",
+        "here": filters.query(found.page),
+        "now": {"iso": words.iso(now), "exact": words.exact(now), "moment": words.moment(now)},
+        "may_view": access.allowed(request.user, None, "view"),
+        "add_url": _add_url(request),
+        "developing": site.DEBUG,
+        "nodes_url": reverse("tunnel:nodes"),
+    }
 
 
-def _stale_after() -> float:
-    return STALE_HEARTBEATS * float(settings.HEARTBEAT)
+def _drawn(shown: list[Card], found: Listing, may: May) -> dict[str, Any]:
+    now, menu = time.time(), drawing.menu()
+    return {
+        "cards": [
+            {**drawing.drawn(card, now, menu, may), "hidden": card["id"] not in found.matching}
+            for card in shown
+        ],
+        "blank": drawing.drawn(drawing.BLANK, now, menu, may),
+    }
 
 
-def _config(shown: list[Card]) -> dict[str, Any]:
+def _config() -> dict[str, Any]:
     return {
         "events": get_script_prefix() + EVENTS_PATH,
         "data": reverse("tunnel:nodes_data"),
-        "change": _change_url(PLACE),
+        "links": drawing.patterns(),
+        "permissions": {name: permission for name, (_, permission) in drawing.LINKS.items()},
         "poll": POLL,
         "silence": SILENCE,
-        "stale": _stale_after(),
-        "amber": words.AMBER,
-        "red": words.RED,
+        "stale": drawing.stale_after(),
+        "page": listing.PAGE,
         "words": words.of_script(),
-        "snapshot": messages.snapshot_message(shown),
     }
 
 
-def _change_url(pk: str) -> str:
-    """Return the server's page in the admin; empty in a panel that has taken it out."""
-    try:
-        return reverse("admin:servers_server_change", args=(pk,))
-    except NoReverseMatch:
-        return ""
+def _view(request: HttpRequest, found: Listing) -> str:
+    """Return how this person looks at it: as asked for now, as last time, else by how much there is."""
+    kept = request.COOKIES.get(_cookie(request), "")
+    chosen = next((one for one in (request.GET.get("view"), kept) if one in VIEWS), None)
+    return chosen or ("cards" if found.whole else "table")
+
+
+def _keep(answer: HttpResponse, request: HttpRequest, view: str) -> None:
+    secure = request.is_secure()
+    answer.set_cookie(
+        _cookie(request), view, VIEW_KEPT, path=request.path, secure=secure, httponly=True, samesite="Lax"
+    )
+
+
+def _cookie(request: HttpRequest) -> str:
+    return VIEW_COOKIE + slugify(str(request.user.pk))
 
 
 def _add_url(request: HttpRequest) -> str:
-    has_perm = getattr(request.user, "has_perm", None)
-    if has_perm is None or not has_perm("servers.add_server"):
+    if not access.may_add(request.user):
         return ""
     try:
         return reverse("admin:servers_server_add")

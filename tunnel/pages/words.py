@@ -6,14 +6,18 @@ from typing import Any, Final
 from django.utils import formats, timezone
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from tunnel.models import CloseReason
-from tunnel.pages.cards import Card
+from agent_client import __version__
+from tunnel.models import CloseReason, RefusalReason
+from tunnel.pages.cards import Card, Refused
+from tunnel.pages.listing import PAGE, Listing
 from tunnel.presence import State
 
 MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 GIB: Final = 1024.0  # MiB
+
+MAX_DIGITS: Final = 9  # of a part of a version
 
 AMBER: Final = 75  # percent
 RED: Final = 90
@@ -49,6 +53,22 @@ ADVICE: Final = {
     CloseReason.INTERNAL: gettext_lazy("Read the panel’s log of that time."),
 }
 
+# What to do after a handshake was refused so.
+REFUSED_ADVICE: Final = {
+    RefusalReason.WRONG_SECRET: gettext_lazy(
+        "Put the newest secret into the agent’s settings, or rotate it and put that one there."
+    ),
+    RefusalReason.SUSPENDED: gettext_lazy("Reactivate the server to let its agent in."),
+    RefusalReason.NO_TUNNEL: gettext_lazy("Set the server’s connection type to reverse tunnel."),
+    RefusalReason.NOT_SECURE: gettext_lazy(
+        "The agent has to dial wss://, and a proxy in between has to say so to the panel: see the settings."
+    ),
+    RefusalReason.TOO_MANY: gettext_lazy(
+        "Wrong secrets came from this address. Mend the agent’s secret; it is let in a minute later."
+    ),
+    RefusalReason.CHANGED: gettext_lazy("The agent dials again by itself."),
+}
+
 
 def of_script() -> dict[str, Any]:
     """Return the words of the script; `{name}` marks what it fills in."""
@@ -57,6 +77,15 @@ def of_script() -> dict[str, Any]:
         "since": gettext("Offline since {time}"),
         "reasons": {reason.value: str(reason.label) for reason in CloseReason},
         "advice": {reason.value: str(advice) for reason, advice in ADVICE.items()},
+        "refusals": {reason.value: str(reason.label) for reason in RefusalReason},
+        "refusedAdvice": {reason.value: str(advice) for reason, advice in REFUSED_ADVICE.items()},
+        "refusedOnce": gettext("{time} refused: {reason}, from {address}"),
+        "refusedOften": gettext("{time} refused: {reason}, from {address}, {times} times"),
+        "agent": gettext("Of the cut before that its agent said: {text}"),
+        "figures": gettext("figures of {ago}"),
+        "actions": gettext("Actions for {name}"),
+        "version": __version__,
+        "range": gettext("{first}–{last} of {found}"),
         "active": gettext("{active} of {total} tunnels active"),
         "live": gettext("Live"),
         "connecting": gettext("Connecting…"),
@@ -64,6 +93,7 @@ def of_script() -> dict[str, Any]:
         "behind": gettext("Live updates paused: the panel’s database does not answer"),
         "ended": gettext("Your login has ended: reload this page to log in again"),
         "nothing": gettext("No node matches “{text}”."),
+        "nothingChosen": gettext("No node matches the filters."),
         "rtt": gettext("{number} ms"),
         "uptime": {
             "days": gettext("up {days}d {hours}h"),
@@ -89,6 +119,60 @@ def reason(card: Card) -> str:
 def advice(card: Card) -> str:
     """Return what to look at after that."""
     return str(ADVICE[CloseReason(card["reason"])]) if card["reason"] else ""
+
+
+def refused(attempt: Refused) -> str:
+    """Return in words that a handshake was refused, when, why and whence."""
+    facts = {
+        "time": moment(attempt["at"]),
+        "reason": RefusalReason(attempt["reason"]).label,
+        "address": attempt["address"],
+    }
+    if attempt["times"] == 1:
+        return gettext("{time} refused: {reason}, from {address}").format(**facts)
+    times = attempt["times"]
+    return gettext("{time} refused: {reason}, from {address}, {times} times").format(**facts, times=times)
+
+
+def refused_advice(attempt: Refused) -> str:
+    """Return what to do after a refused handshake."""
+    return str(REFUSED_ADVICE[RefusalReason(attempt["reason"])])
+
+
+def agent(card: Card) -> str:
+    """Return what the agent said of the cut before its last session; empty when it said nothing."""
+    said = card["agent_reason"]
+    return gettext("Of the cut before that its agent said: {text}").format(text=said) if said else ""
+
+
+def figures(at: float, now: float) -> str:
+    """Return how old figures are."""
+    return gettext("figures of {ago}").format(ago=ago(at, now))
+
+
+def range_of(found: Listing) -> str:
+    """Return which of how many a page shows; empty when it shows all."""
+    if found.whole or not found.shown:
+        return ""
+    first = (found.page - 1) * PAGE + 1
+    last = first + len(found.shown) - 1
+    return gettext("{first}–{last} of {found}").format(first=first, last=last, found=found.found)
+
+
+def nothing(text: str) -> str:
+    """Say that no node is what somebody looks for."""
+    if text:
+        return gettext("No node matches “{text}”.").format(text=text)
+    return gettext("No node matches the filters.")
+
+
+def is_old(version: str) -> bool:
+    """Tell whether an agent is older than the one that comes with this panel; of strange versions nothing is said."""
+    parts = version.split(".")
+    if not all(part.isascii() and part.isdigit() and len(part) < MAX_DIGITS for part in parts):
+        return False
+    ours = str(__version__).split(".")
+    return [int(part) for part in parts] < [int(part) for part in ours]
 
 
 def moment(at: float) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
+import socket
 import sys
 import webbrowser
 from pathlib import Path
@@ -13,6 +15,9 @@ from yumna_panel.demo.places import CHECKOUT
 from yumna_panel.demo.site import LOOPBACK, Site
 
 LABEL_WIDTH = 34
+REDIS_PORT = 6379
+REDIS_TIMEOUT = 1.0  # seconds; it is on this machine or not there
+PONG = b"+PONG"
 DASHBOARD = "/admin/tunnel/nodes/"
 MANAGE = ".venv/bin/python manage.py"
 SHARED_VARIABLES = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY")  # what all processes of one site must agree on
@@ -41,9 +46,29 @@ def block(site: Site, password: str | None, active: int, total: int, data: Path,
         )
     if not site.host:
         lines += ssh_lines(site.port)
-    if not os.environ.get("REDIS_URL"):
-        lines.append(_line("with Redis", "REDIS_URL=redis://127.0.0.1 make run"))
-    return [*lines, _line("more nodes: make agent NAME=two", "stop: Ctrl-C")]
+    if not os.environ.get("REDIS_URL") and redis_answers():
+        lines.append(_line("with the Redis of this machine", f"REDIS_URL=redis://{LOOPBACK} {_start('run')}"))
+    return [*lines, _line("one more node", f"{_data(data)}{_start('agent', 'two')}"), _line("stop", "Ctrl-C")]
+
+
+def redis_answers(port: int = REDIS_PORT) -> bool:
+    """Tell whether this machine has a Redis that takes us without a password."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=REDIS_TIMEOUT) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(len(PONG)) == PONG
+    except OSError:
+        return False
+
+
+def _start(command: str, name: str = "") -> str:
+    if shutil.which("make"):
+        return f"make {command} NAME={name}" if name else f"make {command}"
+    return f"python3 bootstrap.py {command} {name}".rstrip()
+
+
+def _data(data: Path) -> str:
+    return "" if data == CHECKOUT / ".demo" else f"DATA_DIR='{data}' "
 
 
 def _same_environment() -> str:
@@ -56,7 +81,7 @@ def _line(label: str, value: str) -> str:
 
 
 def _manage(data: Path) -> str:
-    return MANAGE if data == CHECKOUT / ".demo" else f"DATA_DIR='{data}' {MANAGE}"
+    return f"{_data(data)}{MANAGE}"
 
 
 def ssh_lines(port: int) -> list[str]:

@@ -27,6 +27,7 @@ from yumna_panel.demo.site import (
     tls_variables,
 )
 from yumna_panel.demo.supervisor import Stop, Supervisor
+from yumna_panel.environment import Environment
 from yumna_panel.private_files import ensure_private_folder, try_lock, write_private
 
 if TYPE_CHECKING:
@@ -52,11 +53,11 @@ def run(host: str) -> int:
 
     Raises:
         AlreadyRunning: there is one on this data folder.
-        BadHost, NoFreePort: it cannot be served so.
+        BadHost, BadSetting, NoFreePort: it cannot be served so.
     """
     places = Places.of_process()
     host = checked_host(host)
-    ensure_private_folder(places.data)
+    Environment.of_process().folder("DATA_DIR", places.data)
     with _alone(places):
         site = _site(host)
         os.environ.update(_variables(site, places))

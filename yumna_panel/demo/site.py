@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import re
 import secrets
 import socket
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yumna_panel.demo.certificate import Certificate
-from yumna_panel.environment import SECRET_KEY_LENGTH
+from yumna_panel.environment import SECRET_KEY_LENGTH, BadSetting, Environment
 from yumna_panel.private_files import write_private_once
 
 LOOPBACK = "127.0.0.1"
@@ -110,19 +109,34 @@ def free_port(bind: str, first: int) -> int:
 
 
 def settings_for(site: Site, secret_key: Path) -> dict[str, str]:
-    """Return the environment variables the site's settings need beside what the caller's environment holds."""
-    if not site.host:
-        return {}
+    """Return the environment variables the site's settings need beside what the caller's environment holds.
+
+    Raises:
+        BadSetting: the caller switched DEBUG off, and there is no TLS.
+    """
+    environment = Environment.of_process()
+    if not site.host:  # plain HTTP and ws, which the panel takes on loopback and with DEBUG alone
+        if not environment.boolean("DEBUG", default=True):
+            raise BadSetting(
+                "DEBUG", "is off, and `make run` speaks plain HTTP: unset it, or `make run HOST=<name>`"
+            )
+        return {"DEBUG": "1", "ALLOWED_HOSTS": _hosts("localhost", LOOPBACK)}
     variables = {
         "DEBUG": "0",
-        "ALLOWED_HOSTS": ",".join(dict.fromkeys([site.host, "localhost", LOOPBACK])),
+        "ALLOWED_HOSTS": _hosts(site.host, "localhost", LOOPBACK),
         "SECURE_HSTS_SECONDS": "0",  # a browser would lock itself out of this name when the demo is gone
         "TUNNEL_PUBLIC_URL": site.url,
     }
-    if not os.environ.get("SECRET_KEY") and not os.environ.get("SECRET_KEY_FILE"):
+    if not environment.is_set("SECRET_KEY", "SECRET_KEY_FILE"):
         write_private_once(secret_key, secrets.token_urlsafe(SECRET_KEY_LENGTH))
         variables["SECRET_KEY_FILE"] = str(secret_key)
     return variables
+
+
+def _hosts(*needed: str) -> str:
+    """The hosts the caller's environment names, and those by which the demo is reached."""
+    named = Environment.of_process().hosts("ALLOWED_HOSTS", [])
+    return ",".join(dict.fromkeys([*named, *needed]))
 
 
 def tls_variables(certificate: Certificate) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The two channel layers: `default` for what goes between workers, `jobs` for the background worker."""
+"""The two channel layers: `default` for what goes between workers, `jobs` for the background worker.
+
+Imported by settings modules, so nothing here needs Django to be set up.
+"""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.ports import free_port, wait_for_port
-from yumna_panel.channel_layers import SOCKET_TIMEOUT, channel_layers, redis_host
+from tunnel.redis_layers import SOCKET_TIMEOUT, channel_layers, redis_host
 from yumna_panel.demo import certificate
 from yumna_panel.embedded_redis import find_binary
 
@@ -71,11 +71,13 @@ async def test_tcp_carries_a_message(layer, tcp_url):
     await carries_a_message(layer(hosts=[redis_host(tcp_url)]))
 
 
+@pytest.mark.redis_tls
 @pytest.mark.parametrize("layer", LAYERS)
 async def test_tls_carries_a_message(layer, tls_url):
     await carries_a_message(layer(hosts=[redis_host(tls_url)]))
 
 
+@pytest.mark.redis_tls
 async def test_a_redis_with_a_strange_certificate_is_refused(tls_url, tmp_path):
     stranger = certificate.ensure(tmp_path / "stranger", "redis.test").authority
     host = {**redis_host(tls_url.partition("?")[0]), "ssl_ca_certs": str(stranger), "retry": None}

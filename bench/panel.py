@@ -1,0 +1,122 @@
+"""The panel under measurement: two web workers in production settings, with a database and a Redis of their own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.e2e.basic_agent import BasicAgent
+from tests.e2e.cluster import Cluster
+from tunnel.conf import DEFAULTS
+
+PATIENCE = 60.0  # seconds for one answer; what takes longer is no figure but a fault
+SETTINGS = {
+    "DJANGO_SETTINGS_MODULE": "bench.site",
+    "DEBUG": "0",
+    "ALLOWED_HOSTS": "127.0.0.1",
+    "LOG_LEVEL": "WARNING",
+    # Plain HTTP on loopback: TLS is the proxy's work and not measured.
+    "TUNNEL_TLS_ONLY": "1",
+    "SECURE_SSL_REDIRECT": "0",
+}
+if "API_COMMANDS_A_MINUTE" in DEFAULTS:
+    SETTINGS["TUNNEL_API_COMMANDS_A_MINUTE"] = "0"  # what is measured is the command, not the throttle
+LOG_IN = """
+from django.contrib.auth import get_user_model
+from django.test import Client
+user = get_user_model().objects.filter(username="admin").first()
+user = user or get_user_model().objects.create_superuser("admin")
+client = Client()
+client.force_login(user)
+print(client.cookies["sessionid"].value)
+"""
+
+
+class Panel:
+    """A cluster with an administrator's session; `a` and `b` are its web workers."""
+
+    def __init__(self, folder: Path, server: str) -> None:
+        settings = {**SETTINGS, "SECRET_KEY": secrets.token_hex(32), "STATIC_ROOT": str(folder / "static")}
+        self.cluster = Cluster(folder, server, **settings)
+        self.session = ""
+
+    def start(self) -> Panel:
+        """Start all of it and log in."""
+        self.cluster.manage("collectstatic", "--noinput", "-v0")
+        self.cluster.start("a", "b")
+        self.cluster.start_background()
+        self.session = self.cluster.python(LOG_IN).splitlines()[-1]
+        return self
+
+    def agent(self, name: str, worker: str) -> BasicAgent:
+        """Add a server and let its agent dial in to this worker."""
+        return BasicAgent(self.cluster.url(worker), name, self.cluster.add(name))
+
+    def visitor(self, worker: str) -> Visitor:
+        """Return a logged-in browser's connection to a worker."""
+        return Visitor(self.cluster.ports[worker], self.session)
+
+
+@contextmanager
+def running(server: str) -> Iterator[Panel]:
+    """A panel under `uvicorn` or `serve`, ended with its data at the end."""
+    with TemporaryDirectory(prefix="yumna-bench-") as folder:
+        panel = Panel(Path(folder), server)
+        try:
+            yield panel.start()
+        finally:
+            panel.cluster.stop()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, and after how many seconds its last byte."""
+
+    status: int
+    body: bytes
+    seconds: float
+
+    def json(self) -> dict[str, Any]:
+        """Return the body as an object."""
+        return dict(json.loads(self.body))
+
+
+class Visitor:
+    """One keep-alive connection with the session's cookie."""
+
+    def __init__(self, port: int, session: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._token = secrets.token_hex(16)
+        self._headers = {
+            "Cookie": f"sessionid={session}; csrftoken={self._token}",
+            "X-CSRFToken": self._token,
+            "Accept": "text/html,application/json",
+        }
+
+    def get(self, path: str) -> Answer:
+        """Get a page."""
+        return self._ask("GET", path, None)
+
+    def post(self, path: str, content: dict[str, Any]) -> Answer:
+        """Post an object as JSON."""
+        return self._ask("POST", path, json.dumps(content))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def _ask(self, method: str, path: str, body: str | None) -> Answer:
+        more = {"Content-Type": "application/json"} if body else {}
+        started = time.perf_counter()
+        self._connection.request(method, path, body, {**self._headers, **more})
+        answer = self._connection.getresponse()
+        content = answer.read()
+        return Answer(answer.status, content, time.perf_counter() - started)

@@ -1,0 +1,444 @@
+"""Every command at both ends of one real panel: the same output, the same exit codes, whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.e2e.basic_agent import BasicAgent
+from tests.e2e.cluster import ROOT, Cluster, until
+from tests.e2e.real_agent import RealAgent
+from tunnel.cli.commands import COMMANDS
+from tunnel.cli.exits import Exit
+
+pytestmark = pytest.mark.e2e
+
+PATIENCE = 60.0  # seconds a program may take on a busy machine
+HOSTILE = "web\x1b[2J\r\n\u202egnp"  # clears a screen, starts a line, turns it round
+ESCAPED = r"web\x1b[2J\r\n\u202egnp"
+ENDS = ("local", "remote", "remote by manage.py")
+MAKE_TOKEN = """
+from django.contrib.auth import get_user_model
+from servers import tokens
+user, _ = get_user_model().objects.get_or_create(username={user!r}, is_superuser={superuser}, is_staff=True)
+{grant}
+print(tokens.create(user, "cli", {scopes!r})[1])
+"""
+ALL = ["view", "change", "run_command", "rotate_secret"]
+
+
+@dataclass
+class Ended:
+    """How a program ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+class Panel:
+    """A cluster with nodes of every kind, and the programs that ask it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.url = f"http://127.0.0.1:{cluster.ports['a']}"
+        self.token = self.make_token("root", superuser=True, scopes=ALL)
+
+    def make_token(self, user: str, *, superuser: bool, scopes: list[str], grant: str = "") -> str:
+        code = MAKE_TOKEN.format(user=user, superuser=superuser, scopes=scopes, grant=grant)
+        return self.cluster.python(code).splitlines()[-1]
+
+    def command(self, end: str) -> list[str]:
+        if end == "local":
+            return [sys.executable, "manage.py", "tunnel"]
+        if end == "remote":
+            return [sys.executable, "-m", "tunnel.cli.yumna"]
+        return [sys.executable, "manage.py", "tunnel", "--url", self.url]
+
+    def environment(self, end: str, **more: str) -> dict[str, str]:
+        if end == "local":
+            return self.cluster.environment | more
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TUNNEL_", "DJANGO_", "REDIS_", "DATABASE_"))
+        }
+        needed = {"DJANGO_SETTINGS_MODULE": "tests.e2e.site"} if "manage" in end else {"YUMNA_URL": self.url}
+        return kept | {"YUMNA_TOKEN": self.token, "PYTHONPATH": str(ROOT), **needed} | more
+
+    def ask(self, end: str, *words: str, **environment: str) -> Ended:
+        done = subprocess.run(
+            [*self.command(end), *words],
+            cwd=ROOT,
+            env=self.environment(end, **environment),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    """Two workers; nodes that answer, that never do, that are suspended, away, new, and one that is hostile."""
+    folder = tmp_path_factory.mktemp("both")
+    cluster = Cluster(folder, "uvicorn", TUNNEL_API_COMMANDS_A_MINUTE="0", TUNNEL_API_READS_A_MINUTE="0")
+    agents: list[Any] = []
+    try:
+        cluster.start("a", "b")
+        cluster.start_background()
+        secrets = {
+            name: cluster.add(name)
+            for name in ("alpha", "bravo", "mute", "hostile", "away", "new-one", "held")
+        }
+        agents += [
+            RealAgent(folder / name, [cluster.url("b")], name, secrets[name]) for name in ("alpha", "bravo")
+        ]
+        agents.append(BasicAgent(cluster.url("a"), "mute", secrets["mute"], lambda message: None))
+        agents.append(BasicAgent(cluster.url("b"), "hostile", secrets["hostile"], hostile_answer))
+        gone = BasicAgent(cluster.url("a"), "away", secrets["away"])
+        gone.wait_for("HANDSHAKE_ACK")
+        gone.stop()
+        for agent in agents[:2]:
+            until(lambda agent=agent: "tunnel open" in agent.log, 20, "the agent is in")
+        for agent in agents[2:]:
+            agent.wait_for("HANDSHAKE_ACK")
+        made = Panel(cluster)
+        set_up(made)
+        yield made
+    finally:
+        for agent in agents:
+            agent.stop()
+        cluster.stop()
+
+
+def hostile_answer(message: dict[str, Any]) -> dict[str, Any]:
+    data = {"exitCode": 0, "stdout": "\x1b]0;owned\x07\r\n\u202etxt\n", "stderr": "\x1b[31mred\n"}
+    return {"requestId": message["id"], "status": "success", "data": data, "error": None}
+
+
+def set_up(panel: Panel) -> None:
+    cluster = panel.cluster
+    cluster.python(
+        "from servers.models import *; from servers import identity\n"
+        "web, evil = (Tag.objects.create(name=name) for name in ('web', 'evil'))\n"
+        "[server.tags.add(web) for server in Server.objects.filter(name__in=['alpha', 'bravo'])]\n"
+        "Server.objects.get(name='hostile').tags.add(evil)\n"
+        "identity.suspend(Server.objects.get(name='held'))\n"
+        f"Server.objects.filter(name='hostile').update(name={HOSTILE!r})\n"
+        "Server.objects.create(name='plain', agent_id='plain', connection_type='ssh')"
+    )
+    until(
+        lambda: cluster.sql("select count(*) from tunnel_session where closed_at is not null")[0][0] >= 1,
+        15,
+        "the session of the node that is away ended",
+    )
+
+
+# Exit codes --------------------------------------------------------------------------------------------------------
+
+CASES: dict[str, tuple[list[str], int]] = {
+    "list": (["list"], Exit.DONE),
+    "list of a tag": (["list", "--tag", "web"], Exit.DONE),
+    "list of no state": (["list", "--state", "nonsense"], Exit.USAGE),
+    "show": (["show", "alpha"], Exit.DONE),
+    "show a hostile one": (["show", "hostile"], Exit.DONE),
+    "show nobody": (["show", "alhpa"], Exit.NO_SUCH_SERVER),
+    "show an odd word": (["show", 'a "b, c\t%&#?/../'], Exit.NO_SUCH_SERVER),
+    "add one that is there": (["add", "alpha"], Exit.USAGE),
+    "add an impossible one": (["add", "x", "--agent-id", "a b"], Exit.USAGE),
+    "run": (["run", "alpha", "--", "true"], Exit.DONE),
+    "run, its own code": (["run", "alpha", "--", "sh", "-c", "exit 7"], 7),
+    "run, its signal": (["run", "alpha", "--shell", "--", "kill -9 $$"], 137),
+    "run on one away": (["run", "away", "--", "true"], Exit.OWN_FAILURE),
+    "run on one suspended": (["run", "held", "--", "true"], Exit.OWN_FAILURE),
+    "run on nobody": (["run", "alhpa", "--", "true"], Exit.OWN_FAILURE),
+    "run on one that is silent": (["run", "mute", "--timeout", "0.5", "--", "true"], Exit.OWN_FAILURE),
+    "run too long": (["run", "alpha", "--timeout", "0.5", "--", "sleep", "9"], Exit.OWN_FAILURE),
+    "run nothing": (["run", "alpha"], Exit.USAGE),
+    "run nowhere": (["run", "--", "true"], Exit.USAGE),
+    "run on many": (["run", "--tag", "web", "--", "true"], Exit.DONE),
+    "run on many, some fail": (["run", "alpha", "away", "held", "--", "true"], Exit.FAILED),
+    "run on many, one is nobody": (["run", "alpha", "alhpa", "--", "true"], Exit.NO_SUCH_SERVER),
+    "run on no such tag": (["run", "--tag", "nobody", "--", "true"], Exit.NO_SUCH_SERVER),
+    "suspend": (["suspend", "held"], Exit.DONE),
+    "suspend nobody": (["suspend", "hled"], Exit.NO_SUCH_SERVER),
+    "reactivate": (["reactivate", "new-one"], Exit.DONE),
+    "reactivate nobody": (["reactivate", "x"], Exit.NO_SUCH_SERVER),
+    "disconnect": (["disconnect", "bravo"], Exit.DONE),
+    "disconnect one away": (["disconnect", "away"], Exit.DONE),
+    "disconnect nobody": (["disconnect", "x"], Exit.NO_SUCH_SERVER),
+    "rotate-secret": (["rotate-secret", "new-one"], Exit.DONE),
+    "rotate-secret of nobody": (["rotate-secret", "x"], Exit.NO_SUCH_SERVER),
+    "doctor": (["doctor"], Exit.DONE),
+    "doctor of one that answers": (["doctor", "alpha"], Exit.DONE),
+    "doctor of one new": (["doctor", "new-one"], Exit.OFFLINE),
+    "doctor of one suspended": (["doctor", "held"], Exit.REFUSED),
+    "doctor of one that is silent": (["doctor", "mute"], Exit.TIMED_OUT),
+    "doctor of nobody": (["doctor", "x"], Exit.NO_SUCH_SERVER),
+    "watch no state": (["watch", "--state", "nonsense"], Exit.USAGE),
+    "serve on no port": (["serve", "--port", "99999999"], Exit.USAGE),
+    "nonsense": (["nonsense"], Exit.USAGE),
+}
+
+
+def test_every_command_has_a_row():
+    assert {words[0] for words, _ in CASES.values()} - {"nonsense"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize("end", ["local", "remote"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_exit_code_is_the_same_at_both_ends_and_json_parses(
+    panel: Panel, case: str, end: str, as_json: bool
+):
+    words, code = CASES[case]
+    ended = panel.ask(end, words[0], *(["--json"] if as_json else []), *words[1:])
+    assert ended.code == code, ended
+    assert "Traceback" not in ended.stderr
+    if as_json:
+        assert all(isinstance(record, dict) for record in ended.records)
+    if code in (Exit.USAGE, Exit.NO_SUCH_SERVER):
+        assert ended.stdout == "" or words[0] == "doctor"
+        assert ended.stderr
+    for text in (ended.stdout, ended.stderr):
+        assert all(char.isprintable() or char in "\t\n" for char in text)
+
+
+# The same output ---------------------------------------------------------------------------------------------------
+
+SAME = {
+    "list": ["list", "--json"],
+    "list as text": ["list", "--tag", "web"],
+    "list of a state": ["list", "--json", "--state", "suspended"],
+    "list of two tags": ["list", "--json", "--tag", "web", "--tag", "evil"],
+    "show": ["show", "--json", "alpha"],
+    "show as text": ["show", "away"],
+    "show a hostile one": ["show", "--json", HOSTILE],
+    "show one without a tunnel": ["show", "--json", "plain"],
+    "show nobody": ["show", "alhpa"],
+    "show nothing near": ["show", "qqqqqq"],
+    "add one that is there": ["add", "alpha", "--tag", "t"],
+    "add no name": ["add", ""],
+    "add with a tag too long": ["add", "fine", "--tag", "x" * 60],
+    "run": ["run", "alpha", "--", "sh", "-c", "echo out; echo err >&2; printf 'no end'"],
+    "run and fail": ["run", "--json", "alpha", "--", "sh", "-c", "exit 3"],
+    "run no program": ["run", "--json", "alpha", "--", "/no/such/program"],
+    "run on one away": ["run", "--json", "away", "--", "true"],
+    "run on one suspended": ["run", "held", "--", "true"],
+    "run on many": ["run", "--parallel", "1", "alpha", "away", "held", "--", "echo", "a\tb"],
+    "run on a hostile one": ["run", "--tag", "evil", "--", "x"],
+    "run nothing": ["run", "alpha"],
+    "suspend again": ["suspend", "--json", "held"],
+    "reactivate again": ["reactivate", "alpha"],
+    "disconnect one away": ["disconnect", "--json", "away"],
+}
+
+
+def timeless(text: str) -> str:
+    """Take out what differs from one moment to the next, and the name of the program."""
+    text = re.sub(
+        r'"(seconds|rtt_seconds|usage|usage_at|lease_until|last_seen)": (\{.*?\}|"[^"]*"|[\d.]+|null)',
+        r'"\1": 0',
+        text,
+    )
+    text = re.sub(r"\b\d+(\.\d)? (s|min|ms)\b", "N", text)
+    return text.replace("manage.py tunnel", "yumna")
+
+
+@pytest.mark.parametrize("end", ENDS[1:])
+@pytest.mark.parametrize("case", SAME)
+def test_the_output_is_the_same_at_both_ends(panel: Panel, case: str, end: str):
+    there, here = panel.ask(end, *SAME[case]), panel.ask("local", *SAME[case])
+    assert timeless(there.stdout) == timeless(here.stdout)
+    assert timeless(there.stderr) == timeless(here.stderr)
+    assert there.code == here.code
+
+
+@pytest.mark.parametrize("end", ENDS[:2])
+def test_a_server_goes_its_whole_way(panel: Panel, end: str, tmp_path):
+    name = f"whole-{end}"
+    added = panel.ask(end, "add", name, "--tag", "whole", "--env")
+    lines = dict(line.split("=", 1) for line in added.stdout.splitlines() if not line.startswith("#"))
+    assert (added.code, lines["CONNECTION_MODE"], lines["AGENT_ID"]) == (0, "tunnel", name)
+    assert lines["AGENT_SECRET"] not in added.stderr
+    agent = RealAgent(tmp_path, [panel.cluster.url("b")], name, lines["AGENT_SECRET"])
+    try:
+        until(lambda: "tunnel open" in agent.log, 20, "the agent is in")
+        assert panel.ask(end, "run", name, "--", "echo", "hi").stdout == "hi\n"
+        cut = panel.ask(end, "disconnect", name)
+        assert cut.stdout == f"{name} was told to hang up and dial again: its live tunnel was cut\n"
+        until(lambda: agent.log.count("tunnel open") == 2, 30, "the agent came back by itself")
+        assert panel.ask(end, "suspend", name).stdout == f"{name} suspended: its live tunnel was cut\n"
+        assert panel.ask(end, "doctor", name).code == Exit.REFUSED
+        assert panel.ask(end, "reactivate", name).stdout.startswith(f"{name} reactivated; ")
+        rotated = panel.ask(end, "rotate-secret", name, "--json")
+        assert rotated.records[0]["secret"] != lines["AGENT_SECRET"]
+    finally:
+        agent.stop()
+
+
+def test_add_says_where_the_panel_was_reached_when_it_does_not_know(panel: Panel):
+    (record,) = panel.ask("remote", "add", "from afar", "--env", "--json").records
+    assert record["env"]["MASTER_URL"].startswith(panel.url)
+    assert record["env"]["AGENT_ID"] == "from-afar"
+
+
+def test_what_was_run_from_afar_stands_in_the_history_with_the_token_s_user(panel: Panel):
+    panel.ask("remote", "run", "alpha", "--", "echo", "for the history")
+    rows = panel.cluster.sql("select actor from servers_commandrecord where params like '%for the history%'")
+    assert [actor for (actor,) in rows] != []
+    assert "root" in rows[-1][0]
+
+
+# Names and outputs that would move a cursor ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ENDS[:2])
+def test_nothing_a_node_says_moves_the_cursor(panel: Panel, end: str):
+    for words in (["list"], ["show", "hostile"], ["run", "--tag", "evil", "--", "x"], ["doctor", "hostile"]):
+        ended = panel.ask(end, *words)
+        assert ESCAPED in ended.stdout
+        for text in (ended.stdout, ended.stderr):
+            assert all(char.isprintable() or char in "\t\n" for char in text)
+
+
+# Rights ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_may_only_look_is_refused_what_it_may_not(panel: Panel):
+    token = panel.make_token("looker", superuser=True, scopes=["view"])
+    assert panel.ask("remote", "list", YUMNA_TOKEN=token).code == Exit.DONE
+    for words, code in (
+        (["suspend", "alpha"], Exit.REFUSED),
+        (["disconnect", "alpha"], Exit.REFUSED),
+        (["rotate-secret", "alpha"], Exit.REFUSED),
+        (["add", "more"], Exit.REFUSED),
+        (["doctor", "alpha"], Exit.REFUSED),
+        (["run", "alpha", "--", "true"], Exit.OWN_FAILURE),
+        (["run", "alpha", "bravo", "--", "true"], Exit.FAILED),
+    ):
+        ended = panel.ask("remote", *words, YUMNA_TOKEN=token)
+        assert ended.code == code, (words, ended)
+        assert token not in ended.stdout + ended.stderr
+
+
+def test_a_token_of_nobody_is_refused_in_one_sentence(panel: Panel):
+    for words in (["list"], ["run", "alpha", "bravo", "--", "true"], ["doctor"]):
+        ended = panel.ask("remote", *words, YUMNA_TOKEN="yta_" + "x" * 43)
+        assert ended.code == Exit.REFUSED, ended
+        assert "does not take this token" in ended.stdout + ended.stderr
+    assert panel.ask("remote", "run", "alpha", "--", "true", YUMNA_TOKEN="x").code == Exit.OWN_FAILURE
+
+
+def test_servers_of_others_are_as_if_they_were_not_there(panel: Panel):
+    grant = (
+        "from servers.models import *\n"
+        "group, _ = ServerGroup.objects.get_or_create(name='one'); group.servers.set(Server.objects.filter(name='alpha'))\n"
+        "Grant.objects.get_or_create(server_group=group, user=user, permissions=['view', 'run_command'])"
+    )
+    token = panel.make_token("owner", superuser=False, scopes=["view", "run_command"], grant=grant)
+    assert [row["name"] for row in panel.ask("remote", "list", "--json", YUMNA_TOKEN=token).records] == [
+        "alpha"
+    ]
+    ended = panel.ask("remote", "show", "bravo", YUMNA_TOKEN=token)
+    assert (ended.code, ended.stderr) == (
+        3,
+        "error: no such server: bravo; `yumna list` shows those there are\n",
+    )
+    assert panel.ask("remote", "run", "--all", "--", "true", YUMNA_TOKEN=token).code == Exit.DONE
+
+
+# Ctrl-C, and a panel that is away -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ENDS[:2])
+def test_ctrl_c_ends_a_run_with_130_at_once(panel: Panel, end: str):
+    marker = f"/tmp/yt-ctrl-c-{os.getpid()}-{end}"
+    process = subprocess.Popen(
+        [*panel.command(end), "run", "alpha", "--", "sh", "-c", f"touch {marker}; sleep 20"],
+        cwd=ROOT,
+        env=panel.environment(end),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        until(lambda: os.path.exists(marker), 30, "the command runs")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == Exit.INTERRUPTED
+        assert b"Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+        os.unlink(marker)
+
+
+@pytest.mark.parametrize("end", ENDS[:2])
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_watch_tells_each_change_until_ctrl_c(panel: Panel, end: str, as_json: bool, tmp_path):
+    name = f"watched-{end}-{as_json}".lower()
+    secret = panel.cluster.add(name)
+    words = ["watch", "--interval", "0.5", *(["--json"] if as_json else [])]
+    out = tmp_path / "out"
+    with out.open("wb") as file:
+        process = subprocess.Popen(
+            [*panel.command(end), *words],
+            cwd=ROOT,
+            env=panel.environment(end),
+            stdout=file,
+            stderr=subprocess.PIPE,
+        )
+    agent = None
+
+    def told(state: str) -> bool:
+        return any(name in line and state in line for line in out.read_text().splitlines())
+
+    try:
+        until(lambda: told("never" if as_json else "Never connected"), 30, "the first look")
+        agent = BasicAgent(panel.cluster.url("a"), name, secret)
+        until(lambda: told("active" if as_json else "Tunnel Active"), 15, "it came")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == Exit.INTERRUPTED
+        assert process.stderr.read() == b""
+    finally:
+        process.kill()
+        process.communicate()
+        if agent:
+            agent.stop()
+    if as_json:
+        assert {"at", "name", "state"} <= set(json.loads(out.read_text().splitlines()[0]))
+
+
+def test_a_panel_that_is_not_there_is_8_and_255_for_a_run_on_one(panel: Panel, unused_tcp_port: int):
+    away = f"http://127.0.0.1:{unused_tcp_port}"
+    for words in (
+        ["list"],
+        ["show", "x"],
+        ["add", "x"],
+        ["run", "a", "b", "--", "true"],
+        ["doctor"],
+        ["watch"],
+    ):
+        ended = panel.ask("remote", *words, YUMNA_URL=away)
+        assert ended.code == Exit.NO_LAYER, ended
+        assert "cannot be reached" in ended.stderr or "Connection refused" in ended.stdout
+    assert panel.ask("remote", "run", "a", "--", "true", YUMNA_URL=away).code == Exit.OWN_FAILURE
+
+
+def test_over_rest_a_command_takes_at_most_30_seconds_and_says_so(panel: Panel):
+    ended = panel.ask("remote", "run", "alpha", "--timeout", "31", "--", "true")
+    assert ended.code == Exit.USAGE
+    assert "over REST a command takes at most 30 s, not 31" in ended.stderr

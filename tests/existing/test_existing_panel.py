@@ -1,0 +1,110 @@
+"""docs/existing-panel.md, done: a stock project with exactly the four edits of the page works."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from tests.e2e.cluster import until
+from tests.existing.panel import EDITS, Panel, titled, wait_for_port_of
+
+pytestmark = pytest.mark.e2e
+
+PAGES = (
+    "tunnel/nodes/",
+    "servers/server/",
+    "servers/server/add/",
+    "servers/server/1/change/",
+    "servers/tag/",
+)
+PAGES += ("servers/commandrecord/", "servers/server/1/suspend/", "servers/server/1/rotate/", "")
+
+
+def node_is_active(panel: Panel) -> bool:
+    return "Tunnel Active" in panel.manage("tunnel", "list").stdout
+
+
+def connect(panel: Panel) -> None:
+    """Add the server of the page, start its agent, and wait until it is there."""
+    panel.once("node")
+    panel.stays("agent_client")
+    until(lambda: node_is_active(panel), 20, panel.log("agent_client"))
+
+
+def serve(panel: Panel, kind: str) -> None:
+    if kind == "uvicorn":
+        panel.start_uvicorn()
+        return
+    if kind == "runserver":
+        panel.stays("runserver")
+    else:
+        panel.start(kind, [sys.executable, "manage.py", "tunnel", "serve", "-p", str(panel.port)])
+    wait_for_port_of(panel, kind, panel.port)
+
+
+@pytest.mark.parametrize("kind", ["runserver", "uvicorn", "serve"])
+def test_a_stock_project_with_the_four_edits_works(panel: Panel, kind: str):
+    panel.edit(*EDITS, "address").start_redis()
+    assert "no issues" in panel.once("check")
+    assert not re.search(r"\((tunnel|servers)\.\w+\)", panel.check("--deploy"))
+    panel.once("migrate")
+    panel.once("createsuperuser")
+    serve(panel, kind)
+    panel.stays("runworker")
+    connect(panel)
+
+    assert panel.once("tunnel run").strip() == "Linux"
+    assert panel.python(titled("code")[0]) == "0 Linux"
+    browser = panel.browser()
+    for path in PAGES:
+        status, text = browser.get(f"/admin/{path}")
+        assert status == 200, (path, text[:500])
+    assert "web-01" in browser.get("/admin/tunnel/nodes/")[1]
+    written = "from servers.models import Server; print(Server.objects.get().last_usage_at)"
+    until(lambda: panel.python(written) != "None", 20, "runworker writes figures: " + panel.log("runworker"))
+    if kind == "runserver":
+        assert browser.get("/static/tunnel/nodes.js")[0] == 200
+
+
+LINES = {
+    "apps": 'INSTALLED_APPS = ["daphne", ..., "servers", "tunnel"]',
+    "layers": "CHANNEL_LAYERS = channel_layers(",
+    "urls": 'path("", include("tunnel.urls"))',
+    "asgi": 'ASGI_APPLICATION = "mysite.asgi.application"',
+}
+
+
+@pytest.mark.parametrize("missing", EDITS)
+def test_the_check_names_the_one_edit_that_is_missing_with_its_line(panel: Panel, missing: str):
+    panel.edit(*(edit for edit in EDITS if edit != missing))
+    said = panel.check()
+    if missing == "apps":  # nothing of ours runs: importing the URLs says it, below the lines of a traceback
+        said = "\n".join(said.strip().splitlines()[-3:])
+    assert LINES[missing] in said
+    assert [line for edit, line in LINES.items() if edit != missing and line in said] == []
+    assert "exit 0" not in said
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        (
+            '"websocket": URLRouter(websocket_urlpatterns),',
+            '"websocket": URLRouter(tunnel.routing.websocket_urlpatterns)',
+        ),
+        (
+            '"channel": ChannelNameRouter(channel_names),',
+            '"channel": ChannelNameRouter(tunnel.routing.channel_names)',
+        ),
+        (', "servers"', 'INSTALLED_APPS = ["daphne", ..., "servers", "tunnel"]'),
+        (', "tunnel"', 'INSTALLED_APPS = ["daphne", ..., "servers", "tunnel"]'),
+    ],
+)
+def test_half_an_edit_is_named_too(panel: Panel, part: str, line: str):
+    panel.edit(*EDITS)
+    panel.replace("mysite/settings.py" if "router" not in part.lower() else "mysite/asgi.py", part, "")
+    said = panel.check()
+    assert line in said
+    assert "exit 0" not in said

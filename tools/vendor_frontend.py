@@ -1,0 +1,119 @@
+"""Copy the libraries of the pages and of their tests into the repository, and write down what was copied.
+
+python tools/vendor_frontend.py    # fetch each package with npm, check it, unpack it
+
+The version is part of a folder's name, so that no cache ever mixes two. A file's last line that names a source map
+is dropped: the map is not shipped, and Django's manifest storage refuses a reference to a missing file.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE_MAP = re.compile(rb"^(//|/\*)[#@] sourceMappingURL=.*\n?", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Library:
+    """One npm package: what it must hash to, and which of its files go where."""
+
+    name: str
+    version: str
+    licence: str
+    integrity: str  # as the registry states it
+    place: str
+    files: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return ROOT / self.place / f"{self.name}-{self.version}"
+
+
+LIBRARIES = (
+    Library(
+        "uplot",
+        "1.6.32",
+        "MIT",
+        "sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
+        "tunnel/static/tunnel/vendor",
+        ("dist/uPlot.iife.min.js", "dist/uPlot.min.css", "LICENSE"),
+    ),
+    Library(
+        "axe-core",
+        "4.14.1",
+        "MPL-2.0",
+        "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+        "tests/vendor",
+        ("axe.min.js", "LICENSE", "LICENSE-3RD-PARTY.txt"),
+    ),
+)
+
+
+def main() -> int:
+    """Vendor every library; return 1 when a package is not the one that was chosen."""
+    with tempfile.TemporaryDirectory() as folder:
+        for library in LIBRARIES:
+            package = _fetch(library, Path(folder))
+            digest = hashlib.sha512(package.read_bytes()).digest()
+            found = "sha512-" + base64.b64encode(digest).decode()
+            if found != library.integrity:
+                sys.stderr.write(f"{package.name} is {found}, expected {library.integrity}\n")
+                return 1
+            _unpack(library, package)
+    for place in sorted({library.place for library in LIBRARIES}):
+        _write_down(place)
+    return 0
+
+
+def _fetch(library: Library, folder: Path) -> Path:
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("there is no npm here; install it to fetch the libraries")
+    wanted = f"{library.name}@{library.version}"
+    subprocess.run([npm, "pack", wanted, "--silent", "--pack-destination", str(folder)], check=True)
+    return folder / f"{library.name}-{library.version}.tgz"
+
+
+def _unpack(library: Library, package: Path) -> None:
+    shutil.rmtree(library.folder, ignore_errors=True)
+    library.folder.mkdir(parents=True)
+    with tarfile.open(package) as archive:
+        for name in library.files:
+            member = archive.extractfile(f"package/{name}")
+            if member is None:
+                sys.exit(f"{package.name} has no file {name}")
+            (library.folder / Path(name).name).write_bytes(SOURCE_MAP.sub(b"", member.read()))
+
+
+def _write_down(place: str) -> None:
+    facts = [_facts(library) for library in LIBRARIES if library.place == place]
+    (ROOT / place / "vendor.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _facts(library: Library) -> dict[str, object]:
+    files = {}
+    for path in sorted(library.folder.iterdir()):
+        content = path.read_bytes()
+        files[path.name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    return {
+        "name": library.name,
+        "version": library.version,
+        "licence": library.licence,
+        "integrity": library.integrity,
+        "folder": library.folder.name,
+        "files": files,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

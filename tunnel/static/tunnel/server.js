@@ -1,0 +1,208 @@
+// Keeps the page of one server true: patches from the socket, the rest read again when something happened, and a poll
+// while the socket is down. What agents say is set as text, never as markup.
+"use strict";
+
+(() => {
+  const { now, setNow, fill, moment, uptime, write, writeAgo, refresh } = yumnaTimes;
+  const config = JSON.parse(document.getElementById("yt-config").textContent);
+  const words = config.words;
+  const page = document.getElementById("yt-server");
+  const part = (name, root = page) => root.querySelector(`[data-yt="${name}"]`);
+
+  const RETRY_LEAST = 500; // ms; a restarted worker is back by then
+  const RETRY_MOST = 15000; // ms; a page left open must not hammer a panel that is down
+  const TICK = 5000; // ms between looks at what has become old
+  const SETTLE = 300; // ms; several things change at once when an agent connects
+  const NO_LONGER_WELCOME = 4003;
+  const STEADY = new Set(["id", "cpu", "ram", "ram_used", "ram_total", "disk", "disk_used", "disk_total", "uptime", "rtt", "figures_at"]);
+
+  let card = config.seen.card;
+  let retry = RETRY_LEAST;
+  let heard = 0; // when the socket last said something
+  let socket = null;
+  let snapshots = 0; // whether this server was in the snapshot that comes in several messages
+  let inSnapshot = false;
+  let reading = null; // a timer that reads the page's data again
+  let over = false; // nothing more comes: deleted, or logged out
+
+  // -- what is shown -----------------------------------------------------------------------------
+
+  const pill = () =>
+    card.state === "offline" && card.since !== null
+      ? fill(words.since, { time: moment(card.since) })
+      : words.states[card.state] || card.state;
+
+  const showCard = () => {
+    const live = card.state === "active";
+    page.dataset.state = card.state;
+    write(part("pill"), pill());
+    write(part("agent"), card.agent_id);
+    write(part("version"), card.version);
+    write(part("os"), card.os);
+    write(part("rtt"), live && card.rtt !== null ? fill(words.rtt, { number: Math.max(1, Math.round(card.rtt * 1000)) }) : "");
+    write(part("uptime"), live && card.uptime !== null ? uptime(card.uptime, words.uptime) : "");
+    if (card.since !== null) writeAgo(part("since"), card.since);
+    else write(part("since"), "");
+    const tags = card.tags.map((tag) => Object.assign(document.createElement("span"), { className: "yt-tag", textContent: tag }));
+    part("tags").replaceChildren(...tags);
+  };
+
+  const showLink = (link) => {
+    for (const name of ["session", "worker", "address", "protocol", "hostname", "reason", "detail", "advice"]) {
+      write(part(name), link[name]);
+    }
+    write(part("kernel"), `${link.kernel} ${link.arch}`.trim());
+    part("no-events").hidden = link.events.length > 0;
+    part("events").replaceChildren(...link.events.map(event));
+  };
+
+  const event = (told) => {
+    const element = part("blank-event").content.firstElementChild.cloneNode(true);
+    element.dataset.kind = told.kind;
+    write(part("what", element), told.what);
+    write(part("detail", element), told.detail);
+    write(part("address", element), told.address);
+    write(part("times", element), told.times);
+    write(part("by-agent", element), told.by_agent);
+    writeAgo(part("at", element), told.at);
+    return element;
+  };
+
+  const showCommands = (commands) => {
+    const list = part("commands");
+    part("no-commands").hidden = commands.length > 0;
+    list.replaceChildren(...commands.map(command));
+  };
+
+  const command = (told) => {
+    const element = part("blank-command").content.firstElementChild.cloneNode(true);
+    element.dataset.commandState = told.state;
+    for (const name of ["what", "line", "code", "who", "took"]) write(part(name, element), told[name]);
+    write(part("state", element), told.state_words);
+    writeAgo(part("at", element), told.at);
+    if (told.url) part("link", element).href = told.url;
+    return element;
+  };
+
+  // -- what is told ------------------------------------------------------------------------------
+
+  const take = (changed) => {
+    card = { ...card, ...changed };
+    showCard();
+    charts.append(card);
+    if (Object.keys(changed).some((name) => !STEADY.has(name))) readSoon();
+  };
+
+  const takeAll = (seen) => {
+    setNow(seen.now);
+    card = seen.card;
+    showCard();
+    showLink(seen.link);
+    showCommands(seen.commands);
+    charts.replace(seen.samples);
+    charts.append(card);
+    box.allow(seen.disabled, seen.confirm);
+  };
+
+  const hear = (message) => {
+    heard = Date.now();
+    if (message.now) setNow(message.now);
+    if (message.type === "beat") {
+      tell(message.live ? "live" : "behind");
+      return;
+    }
+    for (const one of message.cards || []) if (one.id === config.id) take(one);
+    if (message.type === "snapshot") hearSnapshot(message);
+    if ((message.gone || []).includes(config.id)) end("gone");
+  };
+
+  const hearSnapshot = (message) => {
+    inSnapshot ||= message.cards.some((one) => one.id === config.id);
+    if (message.more) return;
+    if (inSnapshot) {
+      tell("live");
+      if (snapshots > 0) readSoon(); // what happened while the socket was down
+      snapshots += 1;
+    } else {
+      end("gone");
+    }
+    inSnapshot = false;
+  };
+
+  /** Say whether what is shown is live; `how` is one of live, connecting, paused, behind, ended, gone. */
+  const tell = (how) => {
+    part("live").dataset.live = how === "live" ? "on" : how === "connecting" ? "off" : "paused";
+    write(part("live-words"), words[how]);
+    page.toggleAttribute("data-paused", how !== "live" && how !== "connecting");
+  };
+
+  const end = (how) => {
+    over = true;
+    tell(how);
+    box.allow(words[how]);
+    if (socket !== null) socket.close();
+  };
+
+  // -- reading, socket and poll ------------------------------------------------------------------
+
+  const readSoon = () => {
+    if (reading === null && !over) reading = setTimeout(read, SETTLE);
+  };
+
+  const read = async () => {
+    clearTimeout(reading);
+    reading = null;
+    try {
+      const answer = await fetch(config.data, { headers: { Accept: "application/json" }, redirect: "manual" });
+      if (answer.type === "opaqueredirect") end("ended"); // to the login page
+      else if (answer.status === 404) end("gone");
+      else if (answer.ok) takeAll(await answer.json());
+    } catch {
+      // The socket's own words say that nothing is live; the next poll may do better.
+    }
+  };
+
+  const connect = () => {
+    if (over) return;
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    inSnapshot = false;
+    heard = Date.now();
+    socket = new WebSocket(`${scheme}//${location.host}${config.events}`);
+    socket.onmessage = (message) => {
+      retry = RETRY_LEAST;
+      hear(JSON.parse(message.data));
+    };
+    socket.onclose = (closing) => {
+      socket = null;
+      if (over) return;
+      if (closing.code === NO_LONGER_WELCOME) {
+        end("ended");
+        return;
+      }
+      tell("paused");
+      setTimeout(connect, retry * (0.5 + Math.random() / 2));
+      retry = Math.min(RETRY_MOST, retry * 2);
+    };
+  };
+
+  const open = () => socket !== null && socket.readyState === WebSocket.OPEN;
+
+  const tick = () => {
+    refresh(page);
+    charts.advance();
+    page.toggleAttribute("data-old", card.figures_at !== null && now() - card.figures_at > config.gap);
+    if (open() && Date.now() - heard > config.silence * 1000) socket.close();
+  };
+
+  // -- start -------------------------------------------------------------------------------------
+
+  const charts = yumnaCharts(page, config);
+  const box = yumnaCommand(page, config, readSoon);
+  takeAll(config.seen);
+  tell("connecting");
+  connect();
+  setInterval(() => {
+    if (!open() && !document.hidden && !over) read();
+  }, config.poll * 1000);
+  setInterval(tick, TICK);
+})();

@@ -1,0 +1,86 @@
+// Waits for an agent: the live socket rings, the panel then asks what happened and shows it as text.
+"use strict";
+
+(() => {
+  const config = JSON.parse(document.getElementById("yt-waiting-config").textContent);
+  const panel = document.getElementById("yt-waiting");
+  const part = (name) => panel.querySelector(`[data-yt="${name}"]`);
+
+  const RETRY_LEAST = 500; // ms; a restarted worker is back by then
+  const RETRY_MOST = 15000; // ms; a page left open must not hammer a panel that is down
+  const GAP = 500; // ms between two questions; a connect rings several times
+  const NO_LONGER_WELCOME = 4003;
+
+  let retry = RETRY_LEAST;
+  let asking = false;
+  let again = false;
+  let timer = null;
+  let ended = false;
+
+  const line = (event) => {
+    const item = document.createElement("li");
+    item.dataset.kind = event.kind;
+    const time = Object.assign(document.createElement("time"), { textContent: event.at, title: event.exact });
+    item.append(time, " ", Object.assign(document.createElement("span"), { textContent: event.text }));
+    return item;
+  };
+
+  const show = (shown) => {
+    if (part("words").textContent !== shown.words) part("words").textContent = shown.words;
+    panel.toggleAttribute("data-connected", shown.connected);
+    if (part("open")) part("open").hidden = !shown.connected;
+    part("events").replaceChildren(...shown.events.map(line));
+  };
+
+  const end = () => {
+    ended = true;
+    part("words").textContent = config.ended;
+  };
+
+  const ask = async () => {
+    timer = null;
+    if (asking || ended) {
+      again = asking;
+      return;
+    }
+    asking = true;
+    try {
+      const answer = await fetch(config.data, { headers: { Accept: "application/json" }, redirect: "manual" });
+      if (answer.ok) show(await answer.json());
+      else if (answer.type === "opaqueredirect" || answer.status === 403) end();
+    } catch {
+      // The panel is away: the next ring or the next poll asks again.
+    }
+    asking = false;
+    if (again) {
+      again = false;
+      ring();
+    }
+  };
+
+  const ring = () => {
+    if (timer === null) timer = setTimeout(ask, GAP);
+  };
+
+  const connect = () => {
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.host}${config.events}`);
+    socket.onmessage = (event) => {
+      retry = RETRY_LEAST;
+      const message = JSON.parse(event.data);
+      const mine = (message.cards || []).some((card) => card.id === config.id);
+      if (mine || (message.gone || []).includes(config.id)) ring();
+    };
+    socket.onclose = (event) => {
+      if (event.code === NO_LONGER_WELCOME) {
+        end();
+        return;
+      }
+      setTimeout(connect, retry * (0.5 + Math.random() / 2));
+      retry = Math.min(RETRY_MOST, retry * 2);
+    };
+  };
+
+  connect();
+  setInterval(() => document.hidden || ring(), config.poll * 1000);
+})();
