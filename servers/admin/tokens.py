@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
@@ -57,6 +58,8 @@ class AddTokenForm(TokenModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["permissions"].choices = [(word, _WORDS[word]) for word in tokens.offered(self.user)]  # type: ignore[attr-defined]
+        for name in ("permissions", "days"):
+            self.fields[name].label = capfirst(self.fields[name].label)
         seen = ServerGroup.objects.filter(servers__in=access.visible(self.user)).distinct()
         self.fields["groups"].queryset = seen  # type: ignore[attr-defined]
         self.fields["groups"].help_text = _("Choose none for all servers on which you have the permissions.")
