@@ -19,7 +19,11 @@ from tests.e2e.test_browser_nodes import QUIET
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 EVIL = "<img src=x onerror=document.title='owned'>"
-OUR_PAGES = ("connect", "rotate", "delete")  # lists and forms are Django's own, Select2 and its names included
+OUR_PAGES = (
+    "connect",
+    "rotate",
+    "delete",
+)  # lists and forms are Django's own, Select2 and its names included
 WRONG = "yts_" + "x" * 43
 
 
@@ -101,6 +105,7 @@ def test_a_name_a_refusal_and_the_tunnel_without_a_reload(browser, cluster):
         expect(attempts(page).first).to_contain_text("dialled from 127.0.0.1")
         expect(page.locator("[data-yt=open]")).to_be_visible()
         agent.send({"type": "PING", "timestamp": 1, "rtt": 0.031})
+        agent.send({"type": "HEARTBEAT", "data": {"cpu": 1}})
         expect(words(page)).to_have_text("Tunnel Active, 31 ms", timeout=15_000)
         page.click("[data-yt=open]")
         expect(page.locator("body")).to_contain_text(name)
