@@ -160,7 +160,7 @@ def test_after_a_rotation_the_page_waits_for_the_new_secret(browser, cluster):
         agent = BasicAgent(cluster.url("b"), agent_id, old)
         expect(words(page)).to_contain_text("Tunnel Active", timeout=2000)
         page.goto(page.url.replace("/connect/", "/rotate/"))
-        page.click("[type=submit].default")
+        page.click("[data-verb=rotate]")
         expect(words(page)).to_have_text("Waiting for the agent to connect…")
         new = page.locator("#yt-secret-1").inner_text()
         assert new != old
