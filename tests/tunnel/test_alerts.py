@@ -255,11 +255,24 @@ def test_nobody_is_told_anything_for_two_minutes_after_the_master_restarted(
     assert len(posts.taken) == 2
 
 
-def test_without_a_web_worker_nobody_is_told(posts: Posts, worker: uuid.UUID):
-    went("web-01", worker)
-    Worker.objects.update(lease_until=Now() - timedelta(seconds=1))
-    look()
+def test_the_panels_own_outage_makes_one_message_once_it_lasts(
+    posts: Posts, worker: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(alerts, "GRACE", timedelta(minutes=2))
+    for number in range(3):
+        come(identity.create(f"web-{number}")[0], worker)
+    clock, watch = time.monotonic(), Watch()
+    monkeypatch.setattr(alerts.time, "monotonic", lambda: clock)
+    Worker.objects.update(lease_until=Now() - timedelta(seconds=110))
+    look(watch)
+    clock += 1000
+    look(watch)
     assert posts.taken == []
+    Worker.objects.update(lease_until=Now() - timedelta(minutes=6))
+    look(watch)
+    clock += 1000
+    look(watch)
+    assert events(posts) == [("nodes.offline", ["web-0", "web-1", "web-2"])]
 
 
 @pytest.mark.parametrize("off", [{"TUNNEL_ALERT_AFTER": 0}, {"TUNNEL_ALERT_WEBHOOK": ""}])
