@@ -10,40 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import left_out
 from yumna_panel.embedded_redis import find_binary
 
 NOT_ALL_RUN = 3
+# All tests, three files at a time: most of them wait for processes, and those of one file share theirs.
+AT_ONCE = ["-n", "3", "--dist", "loadfile"]
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where nginx is, and not on everybody's PATH
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-class Left:
-    """A pytest plugin that leaves out the tests whose tools are missing, and counts them."""
-
-    def __init__(self, reasons: dict[str, str]) -> None:
-        self.reasons = reasons
-        self.counts = dict.fromkeys(reasons, 0)
-
-    @pytest.hookimpl(trylast=True)  # what -k and -m leave out is not missed
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Take out what cannot run here."""
-        left = []
-        for item in items:
-            marks = [mark for mark in self.reasons if item.get_closest_marker(mark)]
-            for mark in marks:
-                self.counts[mark] += 1
-            if marks:
-                left.append(item)
-        items[:] = [item for item in items if item not in left]
-        config.hook.pytest_deselected(items=left)
-
-    def lines(self) -> list[str]:
-        """Return a line for each kind of test that was left out."""
-        return [
-            f"NOT RUN: {count} {mark} tests: {self.reasons[mark]}"
-            for mark, count in self.counts.items()
-            if count
-        ]
 
 
 def main() -> int:
@@ -57,9 +31,9 @@ def main() -> int:
         "redis_tls": no_redis_server(),
         "deploy": no_judges(),
     }
-    left = Left({mark: reason for mark, reason in missing.items() if reason})
-    code = int(pytest.main(sys.argv[1:], plugins=[left]))
-    lines = left.lines()
+    left_out.announce({mark: reason for mark, reason in missing.items() if reason})
+    code = int(pytest.main(["-p", left_out.__name__, *(sys.argv[1:] or AT_ONCE)]))
+    lines = left_out.lines()
     for line in lines:
         print(line)
     if code or not lines:

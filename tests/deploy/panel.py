@@ -1,19 +1,23 @@
 """The panel as deploy/ runs it: its settings file, its two units' commands, production throughout."""
 
+import contextlib
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.deploy.shipped import ROOT, command, replaced, text, variables
-from tests.ports import free_port, wait_for_port
+from tests.e2e.cluster import until
+from tests.ports import free_port
 from yumna_panel.embedded_redis import EmbeddedRedis, find_binary
 from yumna_panel.redis_keeper import ensure_running, stop
 
 PASSWORD = "correct horse battery staple"
 BIN = Path(sys.executable).parent
+START_DEADLINE = 60.0  # seconds; two seconds on a machine that has nothing else to do
 WORKERS = ("--workers 4", "--workers 2")  # two cores are what a test may count on
 
 
@@ -53,7 +57,7 @@ class Panel:
         web = " ".join(command("yumna-panel.service")).replace(*WORKERS)
         self._spawn("web", *web.split())
         self._spawn("background", *command("yumna-worker.service"))
-        wait_for_port(self.port)
+        until(self._answers, START_DEADLINE, f"the web workers answer, see {self.folder}")
         return self
 
     def manage(self, *arguments: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +69,7 @@ class Panel:
             env={**self.environment, **extra},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
@@ -87,6 +91,11 @@ class Panel:
             process.wait(30)
         if self._redis is not None:
             stop(self._redis)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
 
     def _spawn(self, name: str, path: str, *arguments: str) -> None:
         assert path.startswith("/opt/yumna-panel/.venv/bin/")

@@ -95,14 +95,16 @@ def node(panel, front, tmp_path_factory) -> Iterator[tuple[str, Node]]:
             made.stop()
 
 
-def address_of_session(panel: Panel, agent_id: str) -> str:
+def rows(panel: Panel, query: str, *values: str) -> list[tuple]:
     with sqlite3.connect(panel.folder / "db.sqlite3", timeout=20) as connection:
-        query = (
-            "SELECT s.address FROM tunnel_session s JOIN servers n ON n.id = s.server_id WHERE n.agent_id = ?"
-        )
-        rows = connection.execute(query + " ORDER BY s.opened_at DESC", [agent_id]).fetchall()
+        found = connection.execute(query, values).fetchall()
     connection.close()
-    return rows[0][0]
+    return found
+
+
+def address_of_session(panel: Panel, agent_id: str) -> str:
+    query = "SELECT address FROM tunnel_session s JOIN servers n ON n.id = server_id WHERE agent_id = ?"
+    return rows(panel, query + " ORDER BY s.opened_at DESC", agent_id)[0][0]
 
 
 def refusal(dialling) -> tuple[int, bytes]:
@@ -164,6 +166,17 @@ def test_what_a_client_writes_about_its_address_does_not_count(panel, front):
     with dial(front, "/tunnel", {**headers, **forged}, source=FORGER) as agent:
         assert "HANDSHAKE_ACK" in agent.recv(timeout=10)
         assert address_of_session(panel, agent_id) == FORGER
+
+
+def test_a_failed_log_in_counts_for_the_address_it_came_from(panel, front):
+    with Crossing(FORGER) as crossing:
+        stranger = Visitor(front, crossing.url)
+        assert (
+            "Please enter the correct username"
+            in stranger.log_in("wrong", **{"X-Forwarded-For": FORGED}).body
+        )
+    query = "SELECT DISTINCT ip_address FROM axes_accessattempt WHERE username = 'admin'"
+    assert rows(panel, query) == [(FORGER,)]
 
 
 def test_a_refused_agent_gets_the_panels_own_403(panel, front):

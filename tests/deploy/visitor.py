@@ -41,10 +41,11 @@ class Visitor:
             urllib.request.HTTPCookieProcessor(self.cookies),
         )
 
-    def open(self, path: str, data: dict[str, str] | bytes | None = None) -> Answer:
+    def open(self, path: str, data: dict[str, str] | bytes | None = None, **headers: str) -> Answer:
         """Get a page, or post to it."""
         body = urllib.parse.urlencode(data).encode() if isinstance(data, dict) else data
-        request = urllib.request.Request(f"{self.front.url}{path}", body, {"Referer": f"{self.front.url}/"})
+        headers["Referer"] = f"{self.front.url}/"
+        request = urllib.request.Request(f"{self.front.url}{path}", body, headers)
         try:
             with self._opener.open(request, timeout=TIMEOUT) as answer:
                 return Answer(answer.status, answer.url, answer.headers, answer.read().decode())
@@ -52,12 +53,13 @@ class Visitor:
             with error:
                 return Answer(error.code, error.url, error.headers, error.read().decode())
 
-    def log_in(self) -> Answer:
+    def log_in(self, password: str = PASSWORD, **headers: str) -> Answer:
         """Fill in the log-in form, as on the first visit."""
         form = self.open("/admin/")
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.body)[1]
-        fields = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": token}
-        return self.open(urllib.parse.urlsplit(form.url).path, {**fields, "next": "/admin/tunnel/nodes/"})
+        fields = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
+        fields["next"] = "/admin/tunnel/nodes/"
+        return self.open(urllib.parse.urlsplit(form.url).path, fields, **headers)
 
     def live(self, **headers: str) -> ClientConnection:
         """Open the live socket with the cookies and these headers."""

@@ -48,7 +48,8 @@ def texts_of_the_source(app: Path) -> set[str]:
     for path in app.rglob("*.html"):
         source = path.read_text(encoding="utf-8")
         found.update(TEMPLATE_TEXT.findall(source))
-        found.update(re.sub(r"{{\s*(\w+)\s*}}", r"%(\1)s", text) for text in TEMPLATE_BLOCK.findall(source))
+        blocks = [re.split(r"{%\s*plural\s*%}", text)[0] for text in TEMPLATE_BLOCK.findall(source)]
+        found.update(re.sub(r"{{\s*(\w+)\s*}}", r"%(\1)s", text) for text in blocks)
     return found
 
 
