@@ -105,13 +105,14 @@ def sweep() -> None:
     if now - _reachable_since >= sessions.LEASE.total_seconds():
         for agent_id in sessions.end_lost():
             log.info("the worker of a session is dead agent=%s", agent_id)
-        alerts.watch.look()
     if now - _ended_forgotten >= FORGOTTEN_EVERY:
         _ended_forgotten = now
         records.end_forgotten(FORGOTTEN_AFTER)
     if now - _pruned >= PRUNE_EVERY:
         _pruned = now
         prune()
+    if now - _reachable_since >= sessions.LEASE.total_seconds():
+        alerts.watch.look()  # last, for a setting that cannot be used raises here
 
 
 def prune() -> dict[str, int]:

@@ -42,7 +42,7 @@ TIME_ZONE = "Asia/Jakarta"
 MIDDLEWARE = ["people.tenants.TenantMiddleware", *MIDDLEWARE]
 INSTALLED_APPS[INSTALLED_APPS.index("django.contrib.admin")] = "people.backoffice.BackofficeConfig"
 REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"]}
-DATABASES["servers"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "unused.sqlite3"}
+DATABASES["reports"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "unused.sqlite3"}
 """
 
 
