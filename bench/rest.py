@@ -12,7 +12,6 @@ RUNS = 5
 COMMANDS = 100  # of a run
 MILLI = 1000.0
 PROMISED = 4.0  # milliseconds over the dispatch
-NOT_THERE = 404
 
 
 def measure(panel: Panel) -> list[Figure]:
@@ -22,9 +21,6 @@ def measure(panel: Panel) -> list[Figure]:
     agent = panel.agent(name, "a")
     try:
         bare = times(panel, name, "a", "before REST")
-        visitor = panel.visitor("a")
-        if visitor.post(path, {"service": "system", "action": "getUsage"}).status == NOT_THERE:
-            return [Figure("REST command over the dispatch", "ms", (), PROMISED)]
         medians = tuple(_run(panel, path) for _ in range(RUNS))
     finally:
         agent.stop()
