@@ -3,16 +3,19 @@
 import asyncio
 import contextvars
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import close_old_connections
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+KEPT = 60.0  # seconds an idle connection of these threads stays open at least
 THREADS = 4  # connections a process takes for this at most; a command needs two short turns
 
 
@@ -34,8 +37,20 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 
 
 def _with_connection(call: Callable[[], R]) -> R:
-    close_old_connections()
+    kept: Any = connections.all(initialized_only=True)
+    for connection in kept:
+        connection.health_check_enabled = True  # it may have been closed at the other end meanwhile
+        connection.health_check_done = False
+        connection.close_if_unusable_or_obsolete()
     try:
         return call()
     finally:
-        close_old_connections()
+        for connection in connections.all(initialized_only=True):
+            _keep_for_a_while(connection)
+
+
+def _keep_for_a_while(connection: BaseDatabaseWrapper) -> None:
+    """Keep a connection beyond CONN_MAX_AGE: to open one costs more than what most calls ask of it."""
+    if connection.close_at is not None:
+        connection.close_at = time.monotonic() + KEPT
+    connection.close_if_unusable_or_obsolete()

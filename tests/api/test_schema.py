@@ -23,7 +23,7 @@ def test_the_document_is_valid_and_without_a_warning():
 def test_every_route_of_ours_is_described(admin: Program):
     paths = admin.get("schema/").json()["paths"]
     routes = {
-        V1 + pattern.pattern._route.replace("<str:agent_id>", "{agent_id}").replace("<slug:code>", "{code}")
+        V1 + pattern.pattern._route.replace("<str:agent_id>", "{agent_id}").replace("<str:code>", "{code}")
         for pattern in urls.urlpatterns
         if pattern.name not in ("schema", "docs", "nothing")
     }

@@ -1,6 +1,7 @@
 """Views that run a command from a thread and from the event loop of a web worker."""
 
 import os
+import time
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
@@ -25,7 +26,18 @@ async def run_on_loop(request: HttpRequest, agent_id: str, command: str) -> Json
     return JsonResponse({"data": data, "pid": os.getpid()})
 
 
+async def run_bare(request: HttpRequest, agent_id: str, count: int) -> JsonResponse:
+    """Run commands without HTTP around each, and say how many seconds each took."""
+    seconds = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await asend_command(agent_id, "system.getUsage", timeout=5)
+        seconds.append(time.perf_counter() - began)
+    return JsonResponse({"seconds": seconds})
+
+
 urlpatterns = [
+    path("test/bare/<agent_id>/<int:count>", run_bare),
     path("test/thread/<agent_id>/<command>", run_in_thread),
     path("test/loop/<agent_id>/<command>", run_on_loop),
     path("", include("yumna_panel.urls")),

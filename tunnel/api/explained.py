@@ -30,7 +30,9 @@ class Explained(ApiView):
     throttle_classes = []
 
     @extend_schema(
-        operation_id="explain_problem", auth=[], responses={200: MeaningFields, **problems(404, 405, 406)}
+        operation_id="explain_problem",
+        auth=[],
+        responses={200: MeaningFields, **problems(401, 404, 405, 406)},
     )
     def get(self, request: Any, code: str) -> Response:  # noqa: ARG002 - DRF's signature
         """Explain the code of a problem."""

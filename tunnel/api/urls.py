@@ -30,6 +30,6 @@ urlpatterns = [
     path("me/", me.Me.as_view(), name="me"),
     path("schema/", schema.Schema.as_view(), name="schema"),
     path("docs/", schema.docs, name="docs"),
-    path("problems/<slug:code>/", explained.Explained.as_view(), name="problem"),
+    path("problems/<str:code>/", explained.Explained.as_view(), name="problem"),
     re_path(r"", explained.Nothing.as_view(schema=None), name="nothing"),
 ]

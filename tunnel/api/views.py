@@ -71,6 +71,7 @@ class ApiView(APIView):
         """Keep every answer out of caches: some hold secrets, all hold what only this person may see."""
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
+        response["X-Content-Type-Options"] = "nosniff"
         return response
 
 
@@ -81,7 +82,7 @@ class GenericApiView(ApiView, GenericAPIView):
 
 
 class AsyncApiView(ApiView):
-    """A view that waits on the event loop, so that a slow node holds no thread.
+    """A view that waits on the event loop, so that slow nodes keep no thread from others.
 
     DRF is synchronous: who asks, whether they may and what they want is settled in one turn in a thread (`prepare`),
     then the method's handler gets what that returned.
