@@ -23,8 +23,7 @@ def foreign(
         Error(
             f"the database {alias!r} has a table {table!r} that is not Yumna Tunnel's: it lacks "
             f"{', '.join(sorted(lacking)[:SHOWN])}{', …' if len(lacking) > SHOWN else ''}",
-            hint=f'rename that table (its model keeps working with Meta.db_table = "old_{table}"), or give this app a '
-            "database of its own with a database router",
+            hint=f'rename that table, its model goes on with Meta.db_table = "old_{table}"',
             id=id_,
         )
         for alias in databases or ()

@@ -79,6 +79,7 @@ class Watch:
             return
         _forget_what_people_did()
         away, back = self._news()
+        log.debug("looked for alerts: %d away, %d back", len(away), len(back))
         sending = self._thread is not None and self._thread.is_alive()
         if sending or not (away or back) or time.monotonic() < self._next_round:
             return
@@ -97,7 +98,7 @@ class Watch:
         return self._thread is None or not self._thread.is_alive()
 
     def _news(self) -> tuple[list[Absence], list[Absence]]:
-        if not _master_is_up():
+        if not _master_is_settled():
             return [], []
         now, after = time.monotonic(), timedelta(minutes=settings.ALERT_AFTER)
         absences = _absences()
@@ -165,9 +166,13 @@ def _try(channel: Channel, news: News) -> tuple[str, bool]:
     return "", False
 
 
-def _master_is_up() -> bool:
-    """Tell whether a web worker has been there for long enough that the agents could have dialled in."""
-    return Worker.objects.filter(lease_until__gt=Now(), started_at__lte=Now() - GRACE).exists()
+def _master_is_settled() -> bool:
+    """Tell whether the agents had the time to dial in: a web worker is there for long, or none is for as long.
+
+    Without any web worker the nodes are out of reach as well, which is told in one message.
+    """
+    there = Worker.objects.filter(lease_until__gt=Now() - GRACE)
+    return there.filter(lease_until__gt=Now(), started_at__lte=Now() - GRACE).exists() or not there.exists()
 
 
 def _forget_what_people_did() -> None:

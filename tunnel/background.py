@@ -1,5 +1,6 @@
 """The background worker's jobs: `manage.py runworker`. A job is a nudge, the database is the truth."""
 
+import asyncio
 import logging
 import math
 import time
@@ -21,6 +22,7 @@ from tunnel.models import IdempotencyKey, Refusal, Sample, Session, Worker
 
 log = logging.getLogger("tunnel.background")
 
+SWEEP_EVERY = 9.0  # seconds, besides the nudges of web workers
 SWEEP_LEASE = 8.0  # seconds one background worker sweeps alone; web workers nudge each 9
 PRUNE_EVERY = 3600.0  # seconds
 FORGOTTEN_EVERY = 60.0  # seconds
@@ -63,6 +65,14 @@ class BackgroundConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no
         await in_thread(write_figures, message.get("rows", [])[:MAX_ROWS])
 
 
+async def keep_sweeping() -> None:
+    """Sweep from time to time without being told to: where no web worker is left, the dead are missed too."""
+    consumer = BackgroundConsumer()
+    while True:
+        await consumer.dispatch({"type": "tick"})
+        await asyncio.sleep(SWEEP_EVERY)
+
+
 def write_figures(rows: list[list[Any]]) -> int:
     """Write the newest figures of many servers, and samples for their charts; return how many were newer than before."""
     newest: dict[int, tuple[dict[str, Any], float | None, datetime]] = {}
@@ -95,13 +105,14 @@ def sweep() -> None:
     if now - _reachable_since >= sessions.LEASE.total_seconds():
         for agent_id in sessions.end_lost():
             log.info("the worker of a session is dead agent=%s", agent_id)
-        alerts.watch.look()
     if now - _ended_forgotten >= FORGOTTEN_EVERY:
         _ended_forgotten = now
         records.end_forgotten(FORGOTTEN_AFTER)
     if now - _pruned >= PRUNE_EVERY:
         _pruned = now
         prune()
+    if now - _reachable_since >= sessions.LEASE.total_seconds():
+        alerts.watch.look()  # last, for a setting that cannot be used raises here
 
 
 def prune() -> dict[str, int]:

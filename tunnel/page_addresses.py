@@ -5,7 +5,16 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, get_urlconf, resolve, reverse
+from django.urls import (
+    NoReverseMatch,
+    URLPattern,
+    URLResolver,
+    get_resolver,
+    get_script_prefix,
+    get_urlconf,
+    resolve,
+    reverse,
+)
 from django.urls.converters import IntConverter, UUIDConverter
 from django.urls.exceptions import Resolver404
 
@@ -36,7 +45,7 @@ def shadowed() -> list[tuple[str, str]]:
 
 def _taker(address: str, pattern: URLPattern) -> str:
     try:
-        match = resolve(address)
+        match = resolve("/" + address.removeprefix(get_script_prefix()))
     except Resolver404:
         return "nothing"
     return "" if match.func is pattern.callback else f"`{match.view_name}`"

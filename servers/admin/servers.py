@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
@@ -251,7 +252,7 @@ class ServerAdmin(IdentityVerbs):
     @admin.display(description=gettext_lazy("machine ID"))
     def machine(self, server: Server) -> str:
         """The hashed machine id."""
-        return visible(server.machine_id) or EMPTY
+        return format_html('<span class="yt-long">{}</span>', visible(server.machine_id) or EMPTY)
 
     @admin.display(description=gettext_lazy("host facts"))
     def facts(self, server: Server) -> str:

@@ -7,13 +7,24 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.conf.urls.i18n import i18n_patterns
 from django.contrib import admin
 from django.test import override_settings
-from django.urls import NoReverseMatch, Resolver404, include, path, re_path, resolve, reverse
+from django.urls import (
+    NoReverseMatch,
+    Resolver404,
+    get_script_prefix,
+    include,
+    path,
+    re_path,
+    resolve,
+    reverse,
+    set_script_prefix,
+)
 from django.utils import translation
 
-from tunnel import admin_place
+from tunnel import admin_place, page_addresses
 
 OTHER_SITE = admin.AdminSite("other")
 
@@ -71,6 +82,27 @@ def test_without_a_place_there_are_no_pages(mounted: Any, patterns: list[Any]):
             reverse("tunnel:nodes")
         with pytest.raises(Resolver404):
             resolve("/tunnel/nodes/")
+
+
+def test_no_address_counts_as_taken_below_a_script_prefix(mounted: Any):
+    with mounted([path("admin/", admin.site.urls)]):
+        before = get_script_prefix()
+        set_script_prefix("/panel/")
+        try:
+            assert reverse("tunnel:nodes") == "/panel/admin/tunnel/nodes/"
+            assert page_addresses.shadowed() == []
+        finally:
+            set_script_prefix(before)
+
+
+def test_a_catch_all_before_ours_takes_the_addresses(mounted: Any, monkeypatch: pytest.MonkeyPatch):
+    with mounted([]):
+        root = sys.modules[settings.ROOT_URLCONF]
+        catch_all = re_path("^", lambda request: None, name="everything")
+        monkeypatch.setattr(
+            root, "urlpatterns", [catch_all, *root.urlpatterns, path("admin/", admin.site.urls)]
+        )
+        assert page_addresses.shadowed()[0] == ("/admin/tunnel/nodes/", "`everything`")
 
 
 @pytest.mark.django_db

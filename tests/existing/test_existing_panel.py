@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -19,6 +20,7 @@ PAGES = (
     "servers/server/1/change/",
     "servers/tag/",
 )
+PAGES += ("tunnel/nodes/1/", "servers/servergroup/add/", "tunnel/session/", "tunnel/refusal/")
 PAGES += ("servers/commandrecord/", "servers/server/1/suspend/", "servers/server/1/rotate/", "")
 
 
@@ -62,6 +64,8 @@ def test_a_stock_project_with_the_four_edits_works(panel: Panel, kind: str):
         status, text = browser.get(f"/admin/{path}")
         assert status == 200, (path, text[:500])
     assert "web-01" in browser.get("/admin/tunnel/nodes/")[1]
+    status, text = browser.get("/api/tunnel/v1/servers/")
+    assert (status, json.loads(text)["results"][0]["agent_id"]) == (200, "web-01")
     written = "from servers.models import Server; print(Server.objects.get().last_usage_at)"
     until(lambda: panel.python(written) != "None", 20, "runworker writes figures: " + panel.log("runworker"))
     if kind == "runserver":

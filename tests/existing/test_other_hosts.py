@@ -42,7 +42,7 @@ TIME_ZONE = "Asia/Jakarta"
 MIDDLEWARE = ["people.tenants.TenantMiddleware", *MIDDLEWARE]
 INSTALLED_APPS[INSTALLED_APPS.index("django.contrib.admin")] = "people.backoffice.BackofficeConfig"
 REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"]}
-DATABASES["servers"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "unused.sqlite3"}
+DATABASES["reports"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "unused.sqlite3"}
 """
 
 
@@ -64,6 +64,9 @@ def test_other_users_site_place_language_and_middleware_are_fine(panel: Panel):
     assert "tunnel aktif" in page.casefold() or "Tambah" in page
     assert not re.search(r'"/admin/', page)
     assert "Backoffice" in page
+    anonymous = "from django.test import Client; print(Client(HTTP_HOST='localhost').get('%s').status_code)"
+    for path in ("/api/tunnel/v1/servers/", "/api/tunnel/v1/me/", "/api/tunnel/v1/commands/"):
+        assert panel.python(anonymous % path).splitlines()[-1] == "401"  # whatever REST_FRAMEWORK lets in
 
 
 def test_a_panel_without_an_admin_has_agents_and_commands_but_no_pages(panel: Panel):

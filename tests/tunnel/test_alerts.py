@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 import uuid
@@ -14,6 +15,7 @@ from email.message import Message
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models.functions import Now
 from django.test import override_settings
 from django.utils import timezone
@@ -21,7 +23,7 @@ from django.utils import timezone
 from servers import identity
 from servers.models import Server
 from tests.tunnel.receivers import Mails, Posts, mail_server, web_server
-from tunnel import alert_webhook, alerts, sessions
+from tunnel import alert_webhook, alerts, background, sessions
 from tunnel.alert_news import MAX_LINES, MAX_NODES, Absence, Kind, News
 from tunnel.alerts import Watch
 from tunnel.models import CloseReason, Lease, Outage, Session, Worker
@@ -255,11 +257,24 @@ def test_nobody_is_told_anything_for_two_minutes_after_the_master_restarted(
     assert len(posts.taken) == 2
 
 
-def test_without_a_web_worker_nobody_is_told(posts: Posts, worker: uuid.UUID):
-    went("web-01", worker)
-    Worker.objects.update(lease_until=Now() - timedelta(seconds=1))
-    look()
+def test_the_panels_own_outage_makes_one_message_once_it_lasts(
+    posts: Posts, worker: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(alerts, "GRACE", timedelta(minutes=2))
+    for number in range(3):
+        come(identity.create(f"web-{number}")[0], worker)
+    clock, watch = time.monotonic(), Watch()
+    monkeypatch.setattr(alerts.time, "monotonic", lambda: clock)
+    Worker.objects.update(lease_until=Now() - timedelta(seconds=110))
+    look(watch)
+    clock += 1000
+    look(watch)
     assert posts.taken == []
+    Worker.objects.update(lease_until=Now() - timedelta(minutes=6))
+    look(watch)
+    clock += 1000
+    look(watch)
+    assert events(posts) == [("nodes.offline", ["web-0", "web-1", "web-2"])]
 
 
 @pytest.mark.parametrize("off", [{"TUNNEL_ALERT_AFTER": 0}, {"TUNNEL_ALERT_WEBHOOK": ""}])
@@ -520,3 +535,15 @@ def test_an_absence_has_one_word_from_its_beginning_to_its_end():
     assert away.outage == back.outage
     assert (away.seconds, back.seconds) == (480, 1740)
     assert News(Kind.OFFLINE, (away,), moment(9)).id != News(Kind.BACK, (back,), moment(30)).id
+
+
+def test_a_setting_that_cannot_be_used_stops_nothing_else_of_a_sweep(
+    worker: uuid.UUID, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    settings.TUNNEL_ALERT_AFTER = "soon"
+    monkeypatch.setattr(background, "_reachable_since", time.monotonic() - 60)
+    monkeypatch.setattr(background, "_pruned", -math.inf)
+    server = went("web-01", worker, minutes=200 * 24 * 60)
+    with pytest.raises(ImproperlyConfigured):
+        background.sweep()
+    assert not Session.objects.filter(server=server).exists()  # it was pruned

@@ -1,11 +1,28 @@
 """`manage.py runworker`: Channels' command, which without arguments does the tunnel's background work."""
 
+import asyncio
 from typing import Any
 
 from channels.management.commands import runworker
-from django.core.management.base import CommandParser
+from channels.worker import Worker
+from django.core.management.base import CommandError, CommandParser
 
+from tunnel import layers
+from tunnel.background import keep_sweeping
+from tunnel.layers import Kind
 from tunnel.worker import BACKGROUND, JOBS
+
+
+class SweepingWorker(Worker):  # type: ignore[misc] # Channels has no types
+    """Takes jobs, and sweeps by itself."""
+
+    async def handle(self) -> None:
+        """Run until told to stop."""
+        sweeping = asyncio.create_task(keep_sweeping(), name="tunnel sweep")
+        try:
+            await super().handle()
+        finally:
+            sweeping.cancel()
 
 
 class Command(runworker.Command):  # type: ignore[misc] # Channels has no types
@@ -21,7 +38,16 @@ class Command(runworker.Command):  # type: ignore[misc] # Channels has no types
                 action.nargs, action.required, action.default = "*", False, []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until told to stop."""
+        """Run until told to stop.
+
+        Raises:
+            CommandError: no job can reach this process.
+        """
         if not options["channels"]:
+            if layers.kind(JOBS) is Kind.IN_MEMORY:
+                raise CommandError(
+                    f"the channel layer `{JOBS}` lives in memory, no job reaches this process; set REDIS_URL"
+                )
             options.update(channels=[BACKGROUND], layer=JOBS)
+            self.worker_class = SweepingWorker
         super().handle(*args, **options)
