@@ -167,6 +167,7 @@ def test_a_server_is_added_by_its_name_and_its_secret_told_once(admin: Program, 
     assert (body["agent_id"], body["tags"], body["notes"]) == ("web-1", ["prod", "web"], "rack 3")
     server = Server.objects.get(agent_id="web-1")
     assert credentials.matches(body["secret"], server.secret_digest)
+    assert body["master_url"] == "ws://testserver"
     assert "secret" not in admin.get("servers/web-1/").json()
     assert response["Cache-Control"] == "no-store"
     assert LogEntry.objects.get().user == root

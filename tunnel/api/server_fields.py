@@ -86,6 +86,7 @@ class NewServerFields(ServerFields):
     """The answer to a server's making."""
 
     secret = serializers.CharField(help_text="For AGENT_SECRET on the node; shown this once.")
+    master_url = serializers.CharField(help_text="For MASTER_URL on the node.")
 
 
 class AddServer(Strict):

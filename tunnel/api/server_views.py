@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import CharField, IntegerField, Serializer
 
 from servers import access, identity
+from servers.master_url import master_url
 from servers.models import Server
 from tunnel.api import codes
 from tunnel.api.documented import AGENT_ID, PAGE, PAGE_SIZE, PROBLEMS
@@ -70,7 +71,8 @@ class Servers(GenericApiView):
             raise of_validation(exc) from exc
         except IntegrityError as exc:
             raise Problem(codes.EXISTS) from exc
-        return Response({**told(server), "secret": secret}, 201)
+        new = {"secret": secret, "master_url": master_url(request._request)}
+        return Response({**told(server), **new}, 201)
 
 
 class OneServer(ApiView):
