@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 from servers import access, panels
+from servers.master_address import master_url
 from servers.models import Server
 
 TEMPLATE = "admin/servers/server/secret.html"
-_SCHEMES = {"https": "wss", "http": "ws"}
 
 
 @dataclass(frozen=True, repr=False)  # no repr: an error page or a log would print the secret
@@ -73,10 +71,3 @@ def env_lines(url: str, new: NewSecret) -> list[str]:
         f"AGENT_ID={new.server.agent_id}",
         f"AGENT_SECRET={new.secret}",
     ]
-
-
-def master_url(request: HttpRequest) -> str:
-    """Return where agents dial: TUNNEL_PUBLIC_URL, else the address under which this page was opened."""
-    public = getattr(settings, "TUNNEL_PUBLIC_URL", "") or request.build_absolute_uri("/")
-    parts = urlsplit(public)
-    return parts._replace(scheme=_SCHEMES.get(parts.scheme, parts.scheme)).geturl().rstrip("/")
