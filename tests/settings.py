@@ -22,7 +22,7 @@ SITE_VARIABLES = (
     "DATABASE_PASSWORD",
     "DATABASE_PASSWORD_FILE",
 )
-SITE_VARIABLES += ("LANGUAGE_CODE", "TIME_ZONE", "STATIC_ROOT", "LOG_LEVEL", "BEHIND_TLS_PROXY")
+SITE_VARIABLES += ("LANGUAGE_CODE", "TIME_ZONE", "STATIC_ROOT", "LOG_LEVEL", "LOG_FORMAT", "BEHIND_TLS_PROXY")
 
 
 def _make_environment() -> None:
@@ -44,7 +44,11 @@ if MARK not in os.environ:
     _make_environment()
 
 from yumna_panel.settings import *  # noqa: E402, F403
-from yumna_panel.settings import DATABASES  # noqa: E402
+from yumna_panel.settings import CHANNEL_LAYERS, DATABASES  # noqa: E402
+
+# The processes of pytest-xdist share one Redis, and must not hear each other.
+for layer in CHANNEL_LAYERS.values():
+    layer["CONFIG"] = {**layer["CONFIG"], "prefix": "tests-" + os.environ.get("PYTEST_XDIST_WORKER", "alone")}
 
 # A file, so that several threads and processes see one database; threads of an in-memory one would share a connection.
 DATABASES["default"]["TEST"] = {"NAME": str(Path(os.environ[MARK]) / "test.sqlite3")}

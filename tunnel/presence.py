@@ -78,7 +78,8 @@ def with_state(servers: models.QuerySet[Server]) -> models.QuerySet[Server]:
 def active_servers() -> models.QuerySet[Server]:
     """Return the servers whose tunnel stands."""
     tunnels = Server.objects.filter(connection_type=Server.ConnectionType.TUNNEL)
-    return tunnels.exclude(status=Server.Status.SUSPENDED).filter(pk__in=live_sessions().values("server"))
+    standing = Exists(live_sessions().filter(server=OuterRef("pk")))
+    return tunnels.exclude(status=Server.Status.SUSPENDED).filter(standing)
 
 
 def live_sessions() -> models.QuerySet[Session]:

@@ -4,6 +4,7 @@ import ipaddress
 from typing import Any
 
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -34,7 +35,8 @@ def address(request: HttpRequest) -> str | None:
 def locked_out(request: HttpRequest, response: HttpResponse, credentials: Any) -> HttpResponse:  # noqa: ARG001
     """Answer who is locked out: for how long, and who is not concerned."""
     minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
-    answer = render(request, "yumna_panel/locked_out.html", {"minutes": minutes}, status=429)
+    context = {"minutes": minutes, "site_header": admin.site.site_header, "site_title": admin.site.site_title}
+    answer = render(request, "yumna_panel/locked_out.html", context, status=429)
     answer.headers["Retry-After"] = str(60 * minutes)
     answer.headers["Cache-Control"] = "no-store"
     return answer

@@ -263,11 +263,15 @@ DEFAULT_FROM_EMAIL = environment.text("DEFAULT_FROM_EMAIL", "webmaster@localhost
 # Logs ----------------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", frozenset({"DEBUG", "INFO", "WARNING", "ERROR"}))
-LOGGING = {
+LOG_FORMAT = environment.choice("LOG_FORMAT", "text", frozenset({"text", "json"}))
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {"()": "tunnel.log_formats.LineFormatter"},
+        "json": {"()": "tunnel.log_formats.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
@@ -276,6 +280,12 @@ LOGGING = {
         "django.security.DisallowedHost": {"handlers": [], "propagate": False},
     },
 }
+
+if LOG_FORMAT == "json":  # the web server's own lines too: who reads JSON cannot read others between them
+    LOGGING["loggers"] |= {
+        name: {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False}
+        for name in ("uvicorn", "uvicorn.access", "daphne")
+    }
 
 # The tunnel's own settings, TUNNEL_* ---------------------------------------------------------------------------
 

@@ -10,17 +10,18 @@ PATIENCE = 5.0  # seconds for an answer
 
 
 def web() -> str:
-    """Ask the web server for the log-in page, as the proxy would; return what is wrong."""
+    """Ask the web server whether it can do its work, as the proxy would; return what is wrong."""
     host = os.environ["ALLOWED_HOSTS"].split(",")[0]
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE)
     try:
-        connection.request("GET", "/admin/login/", headers={"Host": host, "X-Forwarded-Proto": "https"})
-        status = connection.getresponse().status
+        connection.request("GET", "/tunnel/readyz", headers={"Host": host, "X-Forwarded-Proto": "https"})
+        answer = connection.getresponse()
+        said = answer.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as exc:
         return f"the web server does not answer: {exc}"
     finally:
         connection.close()
-    return "" if status == http.client.OK else f"the web server answers {status}"
+    return "" if answer.status == http.client.OK else f"the web server answers {answer.status}: {said}"
 
 
 def worker() -> str:

@@ -13,11 +13,13 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from servers import access, tokens
+from servers import access, second_factor, tokens
 from servers.errors import TokenNotPossible
 from servers.models import ApiToken, ServerGroup
 from servers.rights import PERMISSIONS
@@ -57,6 +59,8 @@ class AddTokenForm(TokenModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["permissions"].choices = [(word, _WORDS[word]) for word in tokens.offered(self.user)]  # type: ignore[attr-defined]
+        for name in ("permissions", "days"):
+            self.fields[name].label = capfirst(self.fields[name].label)
         seen = ServerGroup.objects.filter(servers__in=access.visible(self.user)).distinct()
         self.fields["groups"].queryset = seen  # type: ignore[attr-defined]
         self.fields["groups"].help_text = _("Choose none for all servers on which you have the permissions.")
@@ -186,6 +190,12 @@ class ApiTokenAdmin(TokenModelAdmin):
     @method_decorator(sensitive_variables())
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Show the form without the buttons that would lead past the token."""
+        if not second_factor.vouch(request) and request.method == "GET":
+            link = second_factor.page(back=request.path)
+            words = _("A token that runs commands or opens shells needs your second factor first.")
+            self.message_user(
+                request, format_html('{} <a href="{}">{}</a>', words, link, _("Confirm")), messages.WARNING
+            )
         more = {"show_save_and_continue": False, "show_save_and_add_another": False}
         return super().add_view(request, form_url, (extra_context or {}) | more)
 

@@ -53,7 +53,7 @@ def test_a_state_change_is_seen_on_the_other_worker(panel):
     assert live.measure(panel, SERVERS).kept
 
 
-def test_rest_is_measured_or_said_to_be_missing(panel):
-    figure = rest.measure(panel)[-1]
-    assert figure.name == "REST command over the dispatch"
-    assert len(figure.values) in (0, 2)
+def test_a_command_over_rest_is_measured_against_the_dispatch(panel):
+    bare, command, over = rest.measure(panel)
+    assert command.base is bare
+    assert [value + bare.median for value in over.values] == pytest.approx(command.values)

@@ -46,6 +46,7 @@ class Panel:
         self.environment = {
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "UVICORN_PORT": str(self.port),
+            "TUNNEL_METRICS_ALLOW": "127.0.0.1",
             **variables(settings),
         }
 

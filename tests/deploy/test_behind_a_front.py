@@ -5,6 +5,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,8 +200,11 @@ def test_an_agent_that_does_not_know_the_certificate_keeps_its_secret(panel, fro
     assert agent_id not in front.log() + panel.log()
 
 
-def test_the_figures_of_a_worker_are_not_told_outside(front, person):
+def test_the_metrics_of_a_worker_are_told_on_its_host_and_not_outside(panel, front, person):
+    with urllib.request.urlopen(f"http://127.0.0.1:{panel.port}/tunnel/metrics", timeout=20) as answer:
+        assert "yumna_tunnel_agents_connected" in answer.read().decode()
     assert person.open("/tunnel/metrics").status == 404
+    assert person.open("/tunnel/readyz").body == '{"database": "ok", "layer": "ok", "worker": "ok"}'
 
 
 def test_a_body_of_one_upload_piece_passes_and_a_huge_one_does_not(front, person):

@@ -31,10 +31,13 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 
 def units(folder: Path) -> list[Path]:
     """The units with the paths of this checkout, where systemd looks whether the programs are there."""
-    here = {"/opt/yumna-panel/.venv/bin": str(Path(sys.executable).parent), "/opt/yumna-panel": str(ROOT)}
+    checkout, programs = folder / "checkout", folder / "bin"  # the checkout's own path may hold spaces
+    checkout.symlink_to(ROOT)
+    programs.symlink_to(Path(sys.executable).parent)
+    here = {"/opt/yumna-panel/.venv/bin": str(programs), "/opt/yumna-panel": str(checkout)}
     for name in UNITS:
         content = text(f"systemd/{name}")
-        for old, new in {**here, "/opt/yumna-agent": str(ROOT)}.items():
+        for old, new in {**here, "/opt/yumna-agent": str(checkout)}.items():
             content = content.replace(old, new)
         (folder / name).write_text(content)
     return [folder / name for name in UNITS]

@@ -15,13 +15,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests import axe
 from tests.e2e.basic_agent import BasicAgent
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import ROOT, Cluster, until
 from tests.e2e.real_agent import RealAgent
 from tests.e2e.test_browser_nodes import QUIET
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 THEMES = {"plain": "tests.e2e.site", "unfold": "tests.e2e.site_unfold", "jazzmin": "tests.e2e.site_jazzmin"}
+PICTURE = ROOT / "docs" / "pictures" / "server.png"  # written when SHOTS is set
 # Django's widget for tags: its search field has no label of its own.
 OF_DJANGO = (".select2-container",)
 PAYLOADS = [
@@ -119,6 +120,9 @@ def opened(cluster, browser, login):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         here = (origin(cluster, worker), origin(cluster, worker).replace("http", "ws"))
         page.on("request", lambda request: request.url.startswith(here) or foreign.append(request.url))
+        if worker == "jazzmin":  # which has a switch of its own for the night
+            scheme = options.get("color_scheme", "light")
+            page.add_init_script(f"localStorage.setItem('jazzmin-theme-mode', '{scheme}')")
         page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
         page.goto(f"{origin(cluster, worker)}/admin/tunnel/nodes/{pk}/")
         if options.get("java_script_enabled", True):
@@ -144,6 +148,7 @@ def test_it_follows_the_link_without_a_reload(opened, cluster, node):
     with opened(pk) as page:
         page.evaluate("window.before = true")
         expect(part(page, "pill")).to_have_text("Never connected")
+        assert axe.violations(page) == []
         expect(part(page, "run")).to_be_disabled()
         agent = BasicAgent(cluster.url("jazzmin"), name, secret)  # on another worker than the page
         expect(part(page, "pill")).to_have_text("Tunnel Active", timeout=5000)
@@ -155,12 +160,24 @@ def test_it_follows_the_link_without_a_reload(opened, cluster, node):
         expect(page.locator("[data-chart=ram] [data-yt=value]")).to_have_text("50%")
         expect(page.locator("[data-chart=cpu] canvas")).to_be_visible()
         expect(page.locator("[data-yt=rows] tr >> nth=0")).to_contain_text("92%")
+        with page.expect_response("**/data/"):  # what was pushed is not taken back by what is read
+            cluster.sql(f"UPDATE servers SET last_usage_at=NULL, agent_version='9' WHERE id={pk}")
+        expect(part(page, "version")).to_have_text("9")
+        expect(page.locator("[data-chart=cpu] [data-yt=value]")).to_have_text("92%")
         agent.stop()
         expect(part(page, "pill")).to_have_text("Reconnecting…", timeout=5000)
         expect(part(page, "disabled")).to_contain_text("reconnecting", timeout=5000)
         expect(part(page, "run")).to_be_disabled()
         expect(page.locator(".yt-events .yt-event >> nth=0")).to_contain_text("Disconnected")
         assert page.evaluate("window.before")
+        for table, column in (
+            ("tunnel_session", "server_id"),
+            ("tunnel_sample", "server_id"),
+            ("servers", "id"),
+        ):
+            cluster.sql(f"DELETE FROM {table} WHERE {column}={pk}")
+        expect(part(page, "live-words")).to_contain_text("was deleted", timeout=15_000)
+        expect(part(page, "run")).to_be_disabled()
 
 
 def test_a_program_is_run_by_a_real_agent_and_its_answer_is_shown(opened, cluster, node, tmp_path):
@@ -252,6 +269,7 @@ def test_a_node_that_does_not_answer_holds_nobody_up(opened, cluster, node):
         expect(part(page, "run")).to_have_text("Running…")
         page.click("[data-yt=stop]")
         expect(reply(page, "error")).to_contain_text("You stopped waiting")
+        assert agent.wait_for("CANCEL", 10)
         expect(part(page, "run")).to_have_text("Run")
         for thread in threads:
             thread.join(60)
@@ -284,7 +302,7 @@ evil = {PAYLOADS!r}
 every = ' '.join(evil)
 s = Server.objects.get(pk={pk})
 Server.objects.filter(pk={pk}).update(name=every[:100] + '{name}', agent_version=evil[0][:32], capabilities=evil,
-    host_facts={{'platform': every, 'hostname': every, 'kernel': every, 'arch': every}})
+    host_facts={{'platform': every, 'hostname': every, 'arch': every}})
 s.tags.set([Tag.objects.get_or_create(name=one[:50])[0] for one in evil])
 for one in evil:
     Session.objects.create(server=s, worker=Worker.objects.first(), secret_version=1, closed_at='2026-01-01T00:00Z',
@@ -340,7 +358,7 @@ def test_it_works_without_a_script(opened, cluster, node):
 
 
 @pytest.fixture(scope="module")
-def lived_in(cluster) -> Iterator[int]:
+def long_lived(cluster) -> Iterator[tuple[int, BasicAgent]]:
     """A server with an hour of figures, a gap among them, a history of its link and commands."""
     secret = cluster.add("db-01")
     agent = BasicAgent(cluster.url("plain"), "db-01", secret)
@@ -348,10 +366,11 @@ def lived_in(cluster) -> Iterator[int]:
 import datetime, math
 from django.utils import timezone
 from servers.models import *; from tunnel.models import *
+Worker.objects.update(host='panel-1', pid=412)
 s, now, worker = Server.objects.get(name='db-01'), timezone.now(), Worker.objects.first()
 ago = lambda **d: now - datetime.timedelta(**d)
 Server.objects.filter(pk=s.pk).update(host_facts={'platform': 'Debian GNU/Linux 12 (bookworm)', 'hostname': 'db-01.internal',
-    'kernel': 'Linux 6.1.0-28-amd64', 'arch': 'x86_64'}, agent_version='0.1.0')
+    'arch': 'x86_64'}, agent_version='0.1.0')
 s.tags.add(Tag.objects.create(name='prod'))
 for i in range(118):
     if not 40 < i < 55:
@@ -365,8 +384,47 @@ for i, (argv, state, code) in enumerate([(['systemctl', 'status', 'nginx'], 'suc
         actor='admin', state=state, code=code, duration_seconds=.03, created_at=ago(minutes=9 + i))
 """)
     agent.ping()
-    yield cluster.sql("SELECT id FROM servers WHERE agent_id='db-01'")[0][0]
+    yield cluster.sql("SELECT id FROM servers WHERE agent_id='db-01'")[0][0], agent
     agent.stop()
+
+
+@pytest.fixture
+def lived_in(long_lived) -> int:
+    return long_lived[0]
+
+
+def test_one_cursor_tells_all_figures_of_a_moment(opened, cluster, lived_in):
+    with opened(lived_in) as page:
+        drawing = page.locator("[data-chart=cpu] .u-over")
+        drawing.hover(position={"x": 60, "y": 40})
+        said = [
+            page.locator(f"[data-chart={name}] [data-yt=value]") for name in ("cpu", "ram", "disk", "rtt")
+        ]
+        for one in said:
+            expect(one).to_contain_text(" at ")
+        assert len({one.inner_text().split(" at ")[1] for one in said}) == 1
+        page.mouse.move(0, 0)
+        expect(said[2]).not_to_contain_text(" at ")
+
+
+def test_it_takes_the_picture_of_the_docs(opened, cluster, long_lived, tmp_path):
+    pk, agent = long_lived
+    usage = {
+        "cpu": 67,
+        "ram": 9984,
+        "ramTotal": 16_000,
+        "disk": 48.2,
+        "diskUsed": 98_700,
+        "diskTotal": 204_800,
+    }
+    with opened(pk, viewport={"width": 1280, "height": 1240}) as page:
+        agent.send({"type": "PING", "timestamp": 1, "rtt": 0.038})
+        agent.send({"type": "HEARTBEAT", "data": {**usage, "uptime": 3_546_000}})
+        expect(page.locator("[data-chart=ram] [data-yt=amount]")).to_have_text("9.8 of 15.6 GiB")
+        expect(part(page, "rtt")).to_have_text("38 ms")
+        page.fill("[name=line]", "systemctl is-active nginx")
+        page.mouse.move(0, 0)
+        page.screenshot(path=PICTURE if os.environ.get("SHOTS") else tmp_path / "server.png")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -383,7 +441,7 @@ def test_it_is_readable_in_every_admin_by_day_and_by_night(opened, cluster, live
             "(s => [s.color, s.backgroundColor])(getComputedStyle(document.querySelector('.yt-panel')))"
         )
         ink, paper = (sum(int(n) for n in colour[4:-1].split(",")[:3]) for colour in colours)
-        assert (ink > paper) is (scheme == "dark" and theme != "jazzmin")  # which has a switch of its own
+        assert (ink > paper) is (scheme == "dark")
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert axe.violations(page, within="#yt-server") == []

@@ -68,6 +68,11 @@ def lapsed(cluster, name) -> bool:
     return all(past for (past,) in cluster.sql(until_then))
 
 
+def lapsed_since(cluster, moment: str) -> bool:
+    """Tell whether a lease that ended at `moment` would have run out by now."""
+    return bool(cluster.sql(f"SELECT datetime('{moment}') < datetime('now')")[0][0])
+
+
 def test_a_command_gives_its_output_its_errors_and_its_exit_code(cluster, node, agents):
     agents(node)
     done = run(cluster, node, "sh", "-c", "echo out; echo err >&2; exit 7")
@@ -161,3 +166,18 @@ def test_a_worker_that_slept_past_its_lease_takes_its_agents_back(cluster, node,
     until(lambda: holder(cluster, node) == name, 10, cluster.log(name)[-2000:])
     assert run(cluster, node, "echo", "back").stdout == "back\n"
     assert agent.log.count("tunnel open") == 1, "the socket itself was never lost"
+
+
+def test_a_redis_that_is_gone_for_longer_than_a_lease_costs_no_worker_its_lease(cluster, node, agents):
+    agent = agents(node)
+    name = until(lambda: holder(cluster, node), 15)
+    cluster.kill("redis")
+    began = f"SELECT lease_until FROM tunnel_worker WHERE pid={cluster.processes[name].pid}"
+    ((first,),) = cluster.sql(began)
+    try:
+        until(lambda: cluster.sql(began)[0][0] > first and lapsed_since(cluster, first), 30)
+        assert not lapsed(cluster, name)
+        assert holder(cluster, node) == name
+    finally:
+        cluster.start_redis()
+    assert agent.log.count("tunnel open") == 1

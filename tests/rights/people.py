@@ -10,8 +10,8 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from servers import transports
-from servers.models import CommandRecord, Grant, Server, ServerGroup, Tag
+from servers import tokens, transports
+from servers.models import ApiToken, CommandRecord, Grant, Server, ServerGroup, Tag
 from servers.rights import PERMISSIONS
 from tests.servers.conftest import Wire
 from tunnel.models import Refusal, RefusalReason, Session, Worker
@@ -78,6 +78,7 @@ class World:
             "refusal": refusal.pk,
             "commandrecord": command.pk,
             "servergroup": group.pk,
+            "apitoken": self.token().pk,
             "tag": Tag.objects.get_or_create(name="striped")[0].pk,
         }
 
@@ -87,6 +88,11 @@ class World:
         Server.objects.filter(agent_id=AGENT_ID).update(name=NAME, status=Server.Status.UNKNOWN)
         facts = {"name": NAME, "connection_type": "http"}
         return Server.objects.get_or_create(agent_id=AGENT_ID, defaults=facts)[0]
+
+    def token(self) -> ApiToken:
+        """A token of the superuser."""
+        root = get_user_model().objects.get(username="superuser")
+        return ApiToken.objects.filter(user=root).first() or tokens.create(root, "robot", ["view"])[0]
 
     def group(self) -> ServerGroup:
         """The group with all its grants."""

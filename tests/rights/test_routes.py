@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
+from django.apps import apps
 from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
@@ -95,6 +96,8 @@ def of_server(verb: str, *rows: Row) -> dict[str, list[Row]]:
 SUSPEND = {"action": "suspend_servers", "_selected_action": "{server}"}
 ROTATE = {"chosen_secret": "", "secret_version_{server}": "{version}"}
 COMMAND = {"service": "system", "action": "exec"}
+TOKEN = "admin/servers/apitoken/<path:object_id>/"  # of the superuser
+ROOT = frozenset({"superuser"})
 API_SERVER = "api/tunnel/v1/servers/<str:agent_id>/"
 
 TABLE: dict[str, list[Row]] = {
@@ -102,6 +105,10 @@ TABLE: dict[str, list[Row]] = {
     "admin/tunnel/nodes/": [Row("GET", STAFF)],
     "admin/tunnel/nodes/data/": [Row("GET", STAFF)],
     "admin/tunnel/nodes/<int:pk>/waiting/": [Row("GET", SEEING)],
+    "admin/tunnel/nodes/<int:pk>/": [Row("GET", SEEING)],
+    "admin/tunnel/nodes/<int:pk>/data/": [Row("GET", SEEING)],
+    "admin/tunnel/nodes/<int:pk>/samples.csv": [Row("GET", SEEING)],
+    "admin/tunnel/nodes/<int:pk>/command/": [Row("GET", STAFF), Row("POST", holding("run_command"))],
     "admin/tunnel/node/": [Row("GET", STAFF)],  # leads to the page above
     # Servers in the admin
     "admin/servers/server/": [Row("GET", SOMEWHERE), Row("POST", SOMEWHERE, SUSPEND)],
@@ -122,6 +129,17 @@ TABLE: dict[str, list[Row]] = {
     **history("tunnel/refusal"),
     **edited("servers/servergroup", GROUPS),
     **edited("servers/tag", TAGS),
+    # API tokens in the admin: everybody's own, and superusers see all
+    "admin/servers/apitoken/": [Row("GET", STAFF)],
+    "admin/servers/apitoken/add/": [Row("GET", SOMEWHERE), Row("POST", SOMEWHERE)],
+    f"{TOKEN}change/": [Row("GET", ROOT), Row("POST", NOBODY)],
+    f"{TOKEN}delete/": [Row("GET", ROOT), Row("POST", ROOT, {"post": "yes"})],
+    f"{TOKEN}history/": [Row("GET", ROOT)],
+    TOKEN: [Row("GET", STAFF)],  # leads to `change/`
+    # For proxies and Prometheus
+    "tunnel/healthz": [Row("GET", ANYBODY)],
+    "tunnel/readyz": [Row("GET", ANYBODY)],
+    "tunnel/metrics": [Row("GET", NOBODY)],  # for who shows its token, or dials from an address that is named
     # REST
     "api/tunnel/v1/servers/": [Row("GET", LOGGED_IN), Row("POST", ADDING, {"name": "new"})],
     API_SERVER: [
@@ -134,6 +152,13 @@ TABLE: dict[str, list[Row]] = {
     f"{API_SERVER}disconnect/": [Row("POST", holding("change"))],
     f"{API_SERVER}rotate-secret/": [Row("POST", holding("rotate_secret"))],
     f"{API_SERVER}commands/": [Row("POST", holding("run_command"), COMMAND)],
+    "api/tunnel/v1/commands/": [Row("GET", LOGGED_IN)],
+    "api/tunnel/v1/commands/<uuid:pk>/": [Row("GET", SEEING)],
+    "api/tunnel/v1/sessions/": [Row("GET", LOGGED_IN)],
+    "api/tunnel/v1/sessions/<uuid:pk>/": [Row("GET", SEEING)],
+    "api/tunnel/v1/events/": [Row("GET", LOGGED_IN)],
+    "api/tunnel/v1/schema/": [Row("GET", LOGGED_IN)],
+    "api/tunnel/v1/docs/": [Row("GET", LOGGED_IN)],
     "api/tunnel/v1/me/": [Row("GET", LOGGED_IN)],
     "api/tunnel/v1/problems/<slug:code>/": [Row("GET", ANYBODY)],  # tells nothing of this panel
     "api/tunnel/v1/": [Row("GET", NOBODY), Row("POST", NOBODY)],  # whatever else is below it
@@ -156,7 +181,9 @@ SUBCOMMANDS = {
     "show": "GET servers/<agent_id>/",
     "add": "POST servers/",
     "run": "POST servers/<agent_id>/commands/",
+    "watch": "GET servers/",
     "suspend": "POST servers/<agent_id>/suspend/",
+    "disconnect": "POST servers/<agent_id>/disconnect/",
     "reactivate": "POST servers/<agent_id>/activate/",
     "rotate-secret": "POST servers/<agent_id>/rotate-secret/",
     "doctor": "",
@@ -207,6 +234,7 @@ def test_no_other_route_of_the_site_says_anything_of_servers():
 
 
 LISTS = ("admin/tunnel/nodes/", "admin/tunnel/nodes/data/", "admin/servers/server/", "api/tunnel/v1/servers/")
+LISTS += ("api/tunnel/v1/commands/", "api/tunnel/v1/sessions/")
 LISTS += ("admin/servers/commandrecord/", "admin/tunnel/session/", "admin/tunnel/refusal/")
 CALLS = [(route, row) for route, rows in TABLE.items() for row in rows]
 
@@ -233,7 +261,9 @@ def _no_throttle() -> None:
 
 def address(route: str, arguments: dict[str, Any]) -> str:
     """The route with real parameters in it."""
-    model = route.split("/")[2]
+    model = (route.split("/") + [""] * 2)[2]
+    route = route.replace("commands/<uuid:pk>", "commands/{commandrecord}")
+    route = route.replace("sessions/<uuid:pk>", "sessions/{session}")
     for name, value in (ARGUMENTS | {"<path:object_id>": f"{{{model}}}"}).items():
         route = route.replace(name, value)
     return "/" + route.format(**arguments)
@@ -260,13 +290,21 @@ def let_in(response: Any) -> bool:
     return response.status_code not in (401, 403, 404)
 
 
+def gone(route: str, arguments: dict[str, Any]) -> bool:
+    """Whether the request deleted what it was about; who may not list such things is then led to the index."""
+    if not route.endswith("delete/"):
+        return False
+    _, app, model, *_ = route.split("/")
+    return not apps.get_model(app, model).objects.filter(pk=arguments[model]).exists()
+
+
 @pytest.mark.parametrize(("route", "row"), CALLS, ids=[f"{row.method} {route}" for route, row in CALLS])
 def test_who_is_let_in(world: World, route: str, row: Row):
     found, told = set(), set()
     for who in PEOPLE:
         arguments = world.arguments()
         response = ask(world.browsers[who], route, row, arguments)
-        if let_in(response) or not Server.objects.filter(pk=arguments["server"]).exists():
+        if let_in(response) or gone(route, arguments):
             found.add(who)
         if NAME in response.content.decode():
             told.add(who)

@@ -200,6 +200,16 @@ def test_who_makes_a_token_that_runs_commands_shows_the_factor_first(
     assert tokens.create(request.user, "runner", ["run_command"])
 
 
+def test_the_page_that_makes_tokens_leads_to_the_factor(browser: Client, device: TOTPDevice):
+    add = "/admin/servers/apitoken/add/"
+    form = {"name": "runner", "permissions": ["run_command"], "days": "7"}
+    assert "second-factor/?next=%2Fadmin%2Fservers%2Fapitoken%2Fadd%2F" in browser.get(add).content.decode()
+    assert "confirm with your second factor" in browser.post(add, form).content.decode()
+    confirm(browser, device, code(device), back=add)
+    assert "second-factor" not in browser.get(add).content.decode()
+    assert "yta_" in browser.post(add, form).content.decode()
+
+
 @pytest.mark.django_db(transaction=True)  # the view works in a thread of its own
 def test_a_browser_on_the_rest_interface_is_asked_too(
     browser: Client, device: TOTPDevice, wired: Server, wire: Any

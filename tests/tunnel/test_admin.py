@@ -243,7 +243,7 @@ def test_the_wait_tells_each_attempt_and_then_the_connection(admin_client, worke
     Server.objects.update(rtt_seconds=0.031)
     told = waiting(admin_client, server)
     assert told["connected"]
-    assert told["words"] == "Tunnel Active, 31 ms"
+    assert (told["state"], told["trip"]) == ("Tunnel Active", "31 ms")
     assert told["events"][0]["text"] == "dialled from 203.0.113.9"
 
 
@@ -252,7 +252,7 @@ def test_after_a_rotation_the_old_session_does_not_count(admin_client, worker):
     identity.rotate_secret(server)
     assert not waiting(admin_client, server)["connected"]
     identity.suspend(server)
-    assert "suspended" in waiting(admin_client, server)["words"]
+    assert "suspended" in waiting(admin_client, server)["state"]
 
 
 def test_the_wait_is_told_to_who_may_see_the_server(client, staff, worker):

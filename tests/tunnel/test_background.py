@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from channels.layers import get_channel_layer
-from django.core.management import get_commands, load_command_class
+from django.core.management import CommandError, call_command, get_commands, load_command_class
 
 from servers import identity
 from servers.models import Server
@@ -18,6 +18,13 @@ def test_runworker_without_arguments_is_ours():
     assert get_commands()["runworker"] == "tunnel"
     command = load_command_class("tunnel", "runworker")
     assert command.create_parser("manage.py", "runworker").parse_args([]).channels == []
+
+
+def test_a_worker_that_no_job_can_reach_says_so(settings):
+    in_memory = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    settings.CHANNEL_LAYERS = {**settings.CHANNEL_LAYERS, "jobs": in_memory}
+    with pytest.raises(CommandError, match="`jobs` lives in memory"):
+        call_command("runworker")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -694,6 +694,25 @@ def test_run_says_at_once_that_an_in_memory_layer_reaches_no_tunnel(make, nodes,
     assert nodes.asked == []
 
 
+def test_an_in_memory_layer_is_told_with_both_cures_and_nothing_is_disconnected(make):
+    make("alpha", live=True)
+    with override_settings(CHANNEL_LAYERS=IN_MEMORY):
+        ended = tunnel("disconnect", "alpha")
+    assert ended.code == Exit.NO_LAYER
+    assert "set REDIS_URL" in ended.stderr
+    assert "--url http://127.0.0.1:8000 --token-file FILE" in ended.stderr
+    assert Session.objects.filter(closed_at=None).count() == 1
+
+
+def test_disconnect_of_a_tunnel_that_nobody_cuts_is_a_failure(make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(local, "CUT_DEADLINE", 0.1)
+    make("alpha", live=True)
+    ended = tunnel("disconnect", "alpha")
+    assert ended.code == Exit.FAILED
+    assert "its live tunnel has not been cut" in ended.stdout
+    assert tunnel("disconnect", "alpha", "--json").records[0]["tunnel"].startswith("its live tunnel has not")
+
+
 def test_list_needs_no_layer(make):
     make("alpha", live=True)
     with override_settings(CHANNEL_LAYERS=IN_MEMORY):
@@ -710,6 +729,30 @@ def test_run_with_a_redis_that_is_not_there_ends_with_a_sentence(make):
     assert "error: alpha: " in ended.stderr
     assert "Traceback" not in ended.stderr
     assert CommandRecord.objects.get().state in ("failed", "unknown")
+
+
+# Another panel --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["--token-file", "x", "list"], ["list", "--ca-file", "x"]], ids=str)
+def test_an_option_that_goes_with_url_alone_is_2_without_it(words: list[str]):
+    ended = tunnel(*words)
+    assert ended.code == Exit.USAGE
+    assert "goes with --url" in ended.stderr
+
+
+def test_the_environment_of_yumna_does_not_lead_manage_py_away(make, monkeypatch: pytest.MonkeyPatch):
+    make("alpha")
+    monkeypatch.setenv("YUMNA_URL", "http://127.0.0.1:9")
+    assert [record["name"] for record in tunnel("list", "--json").records] == ["alpha"]
+
+
+def test_output_goes_to_whatever_call_command_is_given(make, nodes):
+    make("alpha")
+    nodes.answers["alpha"] = ran("no newline")
+    out = io.StringIO()
+    call_command("tunnel", "run", "alpha", "--", "x", stdout=out)
+    assert out.getvalue() == "no newline"
 
 
 # Everything else that goes wrong --------------------------------------------------------------------------------

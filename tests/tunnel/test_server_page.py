@@ -322,7 +322,7 @@ def test_nothing_a_node_says_is_markup(admin_client, server):
         agent_id=EVIL[:64],
         agent_version=EVIL[:32],
         capabilities=[EVIL, 7, None],
-        host_facts={"platform": EVIL, "hostname": EVIL, "kernel": [EVIL], "arch": {"a": EVIL}},
+        host_facts={"platform": EVIL, "hostname": [EVIL], "arch": {"a": EVIL}},
         last_usage={"cpu": EVIL, "ram": [EVIL]},
     )
     Session.objects.update(close_detail=EVIL, agent_reason=EVIL)

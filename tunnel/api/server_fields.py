@@ -54,6 +54,7 @@ class ServerFields(serializers.Serializer):
     reason = serializers.CharField(
         source="there.close_reason", help_text="Why the last session ended; a word."
     )
+    reason_detail = serializers.CharField(source="there.close_detail", help_text="What is known beyond that.")
     reason_words = serializers.CharField(source="there.reason", help_text="The same for people.")
     tags = serializers.SerializerMethodField()
     notes = serializers.CharField(source="server.notes")

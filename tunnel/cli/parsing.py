@@ -10,6 +10,10 @@ class SubParser(argparse.ArgumentParser):
 
     takes_command = False
 
+    def __init__(self, *args: Any, **how: Any) -> None:
+        """Take options by their whole names only: `--token SECRET` must not count as `--token-file`."""
+        super().__init__(*args, **{"allow_abbrev": False, **how})
+
     def parse_known_args(  # type: ignore[override] # argparse declares three overloads of one implementation
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:

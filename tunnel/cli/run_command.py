@@ -85,14 +85,14 @@ def run(call: Call) -> int:
     params = _params(call)
     try:
         nodes = _nodes(call)
-        call.panel.require_tunnels(nodes)
-        if _alone(call):
-            return _one(call, nodes[0], params)
-        return _many(call, nodes, params)
     except Failure as exc:
-        if exc.code is Exit.NO_SUCH_SERVER and _alone(call):
+        if _alone(call) and exc.code is not Exit.USAGE:  # other numbers could be those of the command
             raise Failure(str(exc), Exit.OWN_FAILURE) from exc
         raise
+    call.panel.require_tunnels(nodes)
+    if _alone(call):
+        return _one(call, nodes[0], params)
+    return _many(call, nodes, params)
 
 
 def _alone(call: Call) -> bool:

@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog=PROGRAM,
         description="Manage the servers behind the tunnels of a panel, from anywhere.",
         epilog=program.EXIT_CODES + ENVIRONMENT,

@@ -13,8 +13,8 @@ from tunnel.presence import Presence, State
 EVENTS: Final = 12
 MAX_FACT: Final = 120  # characters of what a node says of itself
 
-# The facts of HELLO's `host` a panel shows, and where they stand.
-_HOST_FACTS: Final = {"hostname": "hostname", "kernel": "kernel", "arch": "arch"}
+# The facts of HELLO's `host` that are shown beside the card's.
+_HOST_FACTS: Final = ("hostname", "arch")
 
 
 class Event(TypedDict):
@@ -37,7 +37,6 @@ class Panel(TypedDict):
     address: str
     protocol: str
     hostname: str
-    kernel: str
     arch: str
     reason: str
     detail: str
@@ -49,14 +48,13 @@ def read(server: Server, card: Card, there: Presence) -> Panel:
     """Return the panel of a server, in three queries."""
     live = there.state is State.ACTIVE
     host = server.host_facts if isinstance(server.host_facts, dict) else {}
-    facts = {name: visible(host.get(fact) or "")[:MAX_FACT] for name, fact in _HOST_FACTS.items()}
+    facts = {name: visible(host.get(name) or "")[:MAX_FACT] for name in _HOST_FACTS}
     return {
         "session": str(there.session) if live else "",
         "worker": visible(there.worker) if live else "",
         "address": there.address if live else "",
         "protocol": _protocol(there) if live else "",
         "hostname": facts["hostname"],
-        "kernel": facts["kernel"],
         "arch": facts["arch"],
         "reason": words.reason(card),
         "detail": visible(there.close_detail),

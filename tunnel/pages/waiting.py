@@ -31,6 +31,7 @@ def panel(request: HttpRequest, server: Server) -> SafeString:
         "data": reverse("tunnel:waiting_data", args=(server.pk,)),
         "id": server.pk,
         "poll": POLL,
+        "trip": gettext("{number} ms"),
         "ended": gettext("Your login has ended: reload this page to log in again"),
         "shown": look(server),
     }
@@ -49,10 +50,11 @@ def waiting_data(request: HttpRequest, pk: int) -> JsonResponse:
 def look(server: Server) -> dict[str, Any]:
     """Return the state of the wait in words, and the last events of the link, newest first."""
     session = _session(server)
+    trip = words.round_trip(figures.clean_rtt(server.rtt_seconds)) if session is not None else ""
     return {
         "connected": session is not None,
-        "suspended": server.status == Server.Status.SUSPENDED,
-        "words": _state(server, session),
+        "state": _state(server, session),
+        "trip": trip,
         "events": [_event(event) for event in history.link_events(server, ATTEMPTS)],
     }
 
@@ -68,8 +70,7 @@ def _session(server: Server) -> Session | None:
 
 def _state(server: Server, session: Session | None) -> str:
     if session is not None:
-        trip = words.round_trip(figures.clean_rtt(server.rtt_seconds))
-        return ", ".join(part for part in (str(presence.State.ACTIVE.label), trip) if part)
+        return str(presence.State.ACTIVE.label)
     if server.status == Server.Status.SUSPENDED:
         return gettext("The server is suspended: its agent is refused until it is reactivated.")
     return gettext("Waiting for the agent to connect…")

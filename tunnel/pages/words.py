@@ -85,6 +85,7 @@ def of_script() -> dict[str, Any]:
         "figures": gettext("figures of {ago}"),
         "actions": gettext("Actions for {name}"),
         "version": __version__,
+        "outdated": gettext("older than the agent that comes with this panel"),
         "range": gettext("{first}–{last} of {found}"),
         "active": gettext("{active} of {total} tunnels active"),
         "live": gettext("Live"),

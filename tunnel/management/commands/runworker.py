@@ -5,9 +5,11 @@ from typing import Any
 
 from channels.management.commands import runworker
 from channels.worker import Worker
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from tunnel import layers
 from tunnel.background import keep_sweeping
+from tunnel.layers import Kind
 from tunnel.worker import BACKGROUND, JOBS
 
 
@@ -36,8 +38,16 @@ class Command(runworker.Command):  # type: ignore[misc] # Channels has no types
                 action.nargs, action.required, action.default = "*", False, []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until told to stop."""
+        """Run until told to stop.
+
+        Raises:
+            CommandError: no job can reach this process.
+        """
         if not options["channels"]:
+            if layers.kind(JOBS) is Kind.IN_MEMORY:
+                raise CommandError(
+                    f"the channel layer `{JOBS}` lives in memory, no job reaches this process; set REDIS_URL"
+                )
             options.update(channels=[BACKGROUND], layer=JOBS)
             self.worker_class = SweepingWorker
         super().handle(*args, **options)

@@ -33,7 +33,8 @@ class Command(BaseCommand):
         """Add the exit codes to the help."""
         kind = argparse.RawDescriptionHelpFormatter
         epilog = program.EXIT_CODES
-        return super().create_parser(prog_name, subcommand, epilog=epilog, formatter_class=kind, **kwargs)
+        more = {"epilog": epilog, "formatter_class": kind, "allow_abbrev": False}
+        return super().create_parser(prog_name, subcommand, **more, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the sub-commands."""

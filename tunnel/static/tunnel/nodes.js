@@ -97,6 +97,23 @@
     if (element && element.textContent !== text) element.textContent = text;
   };
 
+  // Rows far out of sight take fresh figures when they come near: a table is laid out as a whole for each of them.
+  // Cards need no such thing, their style sheet tells the browser to skip those out of sight.
+  const sight =
+    page.dataset.view === "table"
+      ? new IntersectionObserver(
+          (changes) => {
+            for (const { target, isIntersecting } of changes) {
+              const id = Number(target.dataset.id);
+              if (!elements.has(id)) continue;
+              elements.get(id).near = isIntersecting;
+              if (isIntersecting && known.has(id)) showFigures(known.get(id));
+            }
+          },
+          { rootMargin: "100% 0px" },
+        )
+      : null;
+
   /** Remember the parts of a card or row, so that a patch each second need not look for them. */
   const adopt = (id, element) => {
     const parts = { element };
@@ -105,7 +122,9 @@
       parts[one.dataset.bar] = { box: one, meter: one.querySelector("meter"), text: one.querySelector(".yt-percent") };
     }
     parts.links = [...element.querySelectorAll("[data-do]")];
+    parts.near = true;
     elements.set(id, parts);
+    if (sight !== null) sight.observe(element);
     return parts;
   };
 
@@ -130,7 +149,9 @@
     write(parts.agent, card.agent_id);
     write(parts.os, card.os);
     write(parts.version, card.version ? `v${card.version}` : "");
-    parts.version.toggleAttribute("data-outdated", isOld(card.version));
+    const outdated = isOld(card.version);
+    parts.version.toggleAttribute("data-outdated", outdated);
+    parts.version.title = outdated ? words.outdated : "";
     write(parts.reason, words.reasons[card.reason] || "");
     write(parts.advice, words.advice[card.reason] || "");
     write(parts["agent-said"], card.agent_reason ? fill(words.agent, { text: card.agent_reason }) : "");
@@ -326,7 +347,10 @@
 
   const remove = (id) => {
     known.delete(id);
-    if (elements.has(id)) elements.get(id).element.remove();
+    if (elements.has(id)) {
+      if (sight !== null) sight.unobserve(elements.get(id).element);
+      elements.get(id).element.remove();
+    }
     elements.delete(id);
   };
 
@@ -359,7 +383,7 @@
     const whole = { ...before, ...card };
     known.set(card.id, whole);
     if (before && elements.has(card.id) && Object.keys(card).every((name) => isFigure(name))) {
-      showFigures(whole);
+      if (elements.get(card.id).near) showFigures(whole);
       return false;
     }
     show(whole);
@@ -391,6 +415,7 @@
   let asked = 0; // the number of the last question; late answers to older ones are dropped
   let relisted = Date.now();
   let counts = "";
+  let crowded = false; // whether there are more servers than a whole page shows
   let unlisted = false; // whether something changed that may bring other servers to this page
 
   const ask = async (wanted) => {
@@ -421,6 +446,7 @@
   const accept = (told) => {
     const before = listing;
     listing = told.listing;
+    crowded = false;
     may = new Map(Object.entries(told.may).map(([permission, ids]) => [permission, new Set(ids)]));
     fresh = null;
     take(told);
@@ -476,6 +502,7 @@
     retry = RETRY_LEAST;
     const message = JSON.parse(event.data);
     if (message.type === "too_many") {
+      crowded = true;
       load(1);
       return;
     }
@@ -548,6 +575,7 @@
       leave();
       lost(0);
     }
+    if (crowded) load(1);
     if (!listing.whole && unlisted && !document.hidden && Date.now() - relisted > RELIST) load(listing.page);
   };
 

@@ -13,8 +13,12 @@
   const RETRY_MOST = 15000; // ms; a page left open must not hammer a panel that is down
   const TICK = 5000; // ms between looks at what has become old
   const SETTLE = 300; // ms; several things change at once when an agent connects
+  const OTHERS = 60000; // ms between two looks at what other people ran
   const NO_LONGER_WELCOME = 4003;
-  const STEADY = new Set(["id", "cpu", "ram", "ram_used", "ram_total", "disk", "disk_used", "disk_total", "uptime", "rtt", "figures_at"]);
+  const FIGURES = ["cpu", "ram", "ram_used", "ram_total", "disk", "disk_used", "disk_total", "uptime", "rtt", "figures_at"];
+  const STEADY = new Set(["id", ...FIGURES]);
+
+  const gibibytes = new Intl.NumberFormat(document.documentElement.lang || undefined, { maximumFractionDigits: 1 });
 
   let card = config.seen.card;
   let retry = RETRY_LEAST;
@@ -23,6 +27,8 @@
   let snapshots = 0; // whether this server was in the snapshot that comes in several messages
   let inSnapshot = false;
   let reading = null; // a timer that reads the page's data again
+  let lastRead = Date.now();
+  let unread = false; // the last reading failed
   let over = false; // nothing more comes: deleted, or logged out
 
   // -- what is shown -----------------------------------------------------------------------------
@@ -43,15 +49,23 @@
     write(part("uptime"), live && card.uptime !== null ? uptime(card.uptime, words.uptime) : "");
     if (card.since !== null) writeAgo(part("since"), card.since);
     else write(part("since"), "");
+    refresh(page);
+    writeAmount("ram", card.ram_used, card.ram_total);
+    writeAmount("disk", card.disk_used, card.disk_total);
     const tags = card.tags.map((tag) => Object.assign(document.createElement("span"), { className: "yt-tag", textContent: tag }));
     part("tags").replaceChildren(...tags);
   };
 
+  const writeAmount = (name, used, total) => {
+    const gib = (mib) => gibibytes.format(mib / 1024);
+    const known = card.state === "active" && used !== null && total;
+    write(part("amount", page.querySelector(`[data-chart="${name}"]`)), known ? fill(words.amount, { used: gib(used), total: gib(total) }) : "");
+  };
+
   const showLink = (link) => {
-    for (const name of ["session", "worker", "address", "protocol", "hostname", "reason", "detail", "advice"]) {
+    for (const name of ["session", "worker", "address", "protocol", "hostname", "arch", "reason", "detail", "advice"]) {
       write(part(name), link[name]);
     }
-    write(part("kernel"), `${link.kernel} ${link.arch}`.trim());
     part("no-events").hidden = link.events.length > 0;
     part("events").replaceChildren(...link.events.map(event));
   };
@@ -93,9 +107,13 @@
     if (Object.keys(changed).some((name) => !STEADY.has(name))) readSoon();
   };
 
+  /** Return the figures that came faster by push than through the database, if they did. */
+  const newerFigures = (read) =>
+    (card.figures_at || 0) > (read.figures_at || 0) ? Object.fromEntries(FIGURES.map((name) => [name, card[name]])) : {};
+
   const takeAll = (seen) => {
     setNow(seen.now);
-    card = seen.card;
+    card = { ...seen.card, ...newerFigures(seen.card) };
     showCard();
     showLink(seen.link);
     showCommands(seen.commands);
@@ -152,14 +170,24 @@
   const read = async () => {
     clearTimeout(reading);
     reading = null;
+    lastRead = Date.now();
     try {
       const answer = await fetch(config.data, { headers: { Accept: "application/json" }, redirect: "manual" });
       if (answer.type === "opaqueredirect") end("ended"); // to the login page
       else if (answer.status === 404) end("gone");
       else if (answer.ok) takeAll(await answer.json());
+      else unread = true;
     } catch {
-      // The socket's own words say that nothing is live; the next poll may do better.
+      unread = true; // the next poll may do better
     }
+  };
+
+  /** Read again what the socket does not tell: all of it while it is down, what others ran now and then. */
+  const poll = () => {
+    if (document.hidden || over) return;
+    if (open() && !unread && Date.now() - lastRead < OTHERS) return;
+    unread = false;
+    read();
   };
 
   const connect = () => {
@@ -201,8 +229,6 @@
   takeAll(config.seen);
   tell("connecting");
   connect();
-  setInterval(() => {
-    if (!open() && !document.hidden && !over) read();
-  }, config.poll * 1000);
+  setInterval(poll, config.poll * 1000);
   setInterval(tick, TICK);
 })();

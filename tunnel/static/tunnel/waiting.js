@@ -16,6 +16,8 @@
   let again = false;
   let timer = null;
   let ended = false;
+  let shown = config.shown;
+  let seconds = null; // the round trip
 
   const line = (event) => {
     const item = document.createElement("li");
@@ -25,8 +27,16 @@
     return item;
   };
 
-  const show = (shown) => {
-    if (part("words").textContent !== shown.words) part("words").textContent = shown.words;
+  /** Say where the wait is; a round trip is known from the socket long before the database has it. */
+  const say = () => {
+    const trip = seconds ? config.trip.replace("{number}", Math.max(1, Math.round(seconds * 1000))) : shown.trip;
+    const words = shown.connected && trip ? `${shown.state}, ${trip}` : shown.state;
+    if (part("words").textContent !== words) part("words").textContent = words;
+  };
+
+  const show = (now) => {
+    shown = now;
+    say();
     panel.toggleAttribute("data-connected", shown.connected);
     if (part("open")) part("open").hidden = !shown.connected;
     part("events").replaceChildren(...shown.events.map(line));
@@ -68,7 +78,11 @@
     socket.onmessage = (event) => {
       retry = RETRY_LEAST;
       const message = JSON.parse(event.data);
-      const mine = (message.cards || []).some((card) => card.id === config.id);
+      const mine = (message.cards || []).find((card) => card.id === config.id);
+      if (mine && "rtt" in mine) {
+        seconds = mine.rtt;
+        say();
+      }
       if (mine || (message.gone || []).includes(config.id)) ring();
     };
     socket.onclose = (event) => {
