@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 from servers import access, panels
-from servers.master_url import master_url
+from servers.master_address import master_url
 from servers.models import Server
 
 TEMPLATE = "admin/servers/server/secret.html"

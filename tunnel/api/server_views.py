@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import CharField, IntegerField, Serializer
 
 from servers import access, identity
-from servers.master_url import master_url
+from servers.master_address import master_url
 from servers.models import Server
 from tunnel.api import codes
 from tunnel.api.documented import AGENT_ID, PAGE, PAGE_SIZE, PROBLEMS

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from servers import identity
-from servers.master_url import master_url
+from servers.master_address import master_url
 from servers.models import Server
 from servers.threads import in_thread
 from tunnel import dispatch, presence

@@ -1,16 +1,15 @@
-"""Where agents dial this panel, as their setting MASTER_URL takes it."""
+"""Where agents dial, as it is shown to people and programs; here, for a panel may have no admin."""
 
-from typing import Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
 
-_SCHEMES: Final = {"https": "wss", "http": "ws"}
+_SCHEMES = {"https": "wss", "http": "ws"}
 
 
 def master_url(request: HttpRequest) -> str:
-    """Return TUNNEL_PUBLIC_URL as a WebSocket address, else the one under which this request came."""
+    """Return where agents dial: TUNNEL_PUBLIC_URL, else the address under which this page was opened."""
     public = getattr(settings, "TUNNEL_PUBLIC_URL", "") or request.build_absolute_uri("/")
     parts = urlsplit(public)
     return parts._replace(scheme=_SCHEMES.get(parts.scheme, parts.scheme)).geturl().rstrip("/")
