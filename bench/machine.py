@@ -19,7 +19,7 @@ def lines() -> list[str]:
     cores, memory = os.cpu_count(), psutil.virtual_memory().total / GIBIBYTE
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     return [
-        f"* {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.release()} on {platform.machine()}",
+        f"* {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} on {platform.machine()}",
         f"* {cores} cores ({_processor()}), {memory:.0f} GiB of memory; load before: {load}",
         f"* Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {packages}",
     ]
