@@ -160,12 +160,12 @@ TABLE: dict[str, list[Row]] = {
     "api/tunnel/v1/schema/": [Row("GET", LOGGED_IN)],
     "api/tunnel/v1/docs/": [Row("GET", LOGGED_IN)],
     "api/tunnel/v1/me/": [Row("GET", LOGGED_IN)],
-    "api/tunnel/v1/problems/<slug:code>/": [Row("GET", ANYBODY)],  # tells nothing of this panel
+    "api/tunnel/v1/problems/<str:code>/": [Row("GET", ANYBODY)],  # tells nothing of this panel
     "api/tunnel/v1/": [Row("GET", NOBODY), Row("POST", NOBODY)],  # whatever else is below it
 }
 ARGUMENTS = {
     "<str:agent_id>": "{agent}",
-    "<slug:code>": "not_connected",
+    "<str:code>": "not_connected",
     "<int:pk>": "{server}",
 }
 
