@@ -276,6 +276,7 @@ LOGGING: dict[str, Any] = {
     "loggers": {
         "django": {"handlers": ["stderr"], "level": LOG_LEVEL, "propagate": False},
         "asyncio": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},  # four lines a log-in; failures and lock-outs are warnings
         # A stranger's Host header is answered with 400; a traceback for each would bury the rest.
         "django.security.DisallowedHost": {"handlers": [], "propagate": False},
     },
