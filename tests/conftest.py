@@ -30,6 +30,16 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
             stop(process)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Write what a test has captured so that pytest-xdist can send it: tests of hostile words log half characters."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> str:
     """Return the address of the Redis that CHANNEL_LAYERS use in the tests."""
