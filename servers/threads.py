@@ -1,7 +1,5 @@
 """Database work of async callers, in threads of its own: no query waits on the event loop or on a neighbour's query."""
 
-import asyncio
-import contextvars
 import os
 import time
 from collections.abc import Callable
@@ -9,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -31,9 +30,12 @@ os.register_at_fork(after_in_child=_new_pool)
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run `function` with its thread's database connection. It runs to its end even if the caller is cancelled."""
-    call = partial(contextvars.copy_context().run, _with_connection, partial(function, *args, **kwargs))
-    return await asyncio.get_running_loop().run_in_executor(_pool, call)
+    """Run `function` with its thread's database connection. It runs to its end even if the caller is cancelled.
+
+    The language, the time zone and the prefix of the caller's request hold in there too, which asgiref alone can move.
+    """
+    run = sync_to_async(_with_connection, thread_sensitive=False, executor=_pool)
+    return await run(partial(function, *args, **kwargs))
 
 
 def _with_connection(call: Callable[[], R]) -> R:

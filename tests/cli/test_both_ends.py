@@ -358,9 +358,9 @@ def test_a_server_goes_its_whole_way(panel: Panel, end: str, tmp_path):
         agent.stop()
 
 
-def test_add_says_where_the_panel_was_reached_when_it_does_not_know(panel: Panel):
+def test_add_says_where_agents_dial_the_panel(panel: Panel):
     (record,) = panel.ask("remote", "add", "from afar", "--env", "--json").records
-    assert record["env"]["MASTER_URL"].startswith(panel.url)
+    assert record["env"]["MASTER_URL"] == panel.url.replace("http://", "ws://")
     assert record["env"]["AGENT_ID"] == "from-afar"
 
 
