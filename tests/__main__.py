@@ -15,7 +15,7 @@ from yumna_panel.embedded_redis import find_binary
 
 NOT_ALL_RUN = 3
 # All tests, three files at a time: most of them wait for processes, and those of one file share theirs.
-AT_ONCE = ["-n", "3", "--dist", "loadfile"]
+AT_ONCE = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where nginx is, and not on everybody's PATH
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

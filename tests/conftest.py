@@ -30,6 +30,11 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
             stop(process)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that at the end no file keeps the others of pytest-xdist waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
     """Write what a test has captured so that pytest-xdist can send it: tests of hostile words log half characters."""

@@ -48,6 +48,7 @@ def test_a_token_is_made_shown_once_and_opens_the_interface(page: Page, request,
     page.get_by_label("Run commands").check()
     shot(page, f"add-{request.node.name}")
     page.locator("[name=_save]").click()
+    page.wait_for_load_state("load")  # the width is judged with its style
     token = re.search(r"yta_[A-Za-z0-9_-]{43}", page.inner_text("#content"))[0]
     shot(page, f"token-{request.node.name}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
