@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import Error as DatabaseError
+from django.db import transaction
 
 from agent_client.protocol.codes import Code
 from servers import access, records, second_factor, transports
@@ -118,8 +119,9 @@ def _admit(command: _Command) -> transports.Transport:
 
 def _record(command: _Command, actor: access.Actor) -> None:
     try:
-        records.begin(command.id, command.server, command.service, command.action, command.params, actor)
-        handed_over = records.hand_over(command.id)
+        with transaction.atomic():  # one commit for both: nothing waits between them
+            records.begin(command.id, command.server, command.service, command.action, command.params, actor)
+            handed_over = records.hand_over(command.id)
     except DatabaseError as exc:
         raise NotSent("the command could not be recorded and was not sent, check the database") from exc
     if not handed_over:
