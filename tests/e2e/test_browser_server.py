@@ -22,7 +22,7 @@ from tests.e2e.test_browser_nodes import QUIET
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 THEMES = {"plain": "tests.e2e.site", "unfold": "tests.e2e.site_unfold", "jazzmin": "tests.e2e.site_jazzmin"}
-PICTURE = ROOT / "docs" / "pictures" / "server.png"  # written when SHOTS is set
+PICTURES = ROOT / "docs" / "pictures"  # written when SHOTS is set
 # Django's widget for tags: its search field has no label of its own.
 OF_DJANGO = (".select2-container",)
 PAYLOADS = [
@@ -407,7 +407,11 @@ def test_one_cursor_tells_all_figures_of_a_moment(opened, cluster, lived_in):
         expect(said[2]).not_to_contain_text(" at ")
 
 
-def test_it_takes_the_picture_of_the_docs(opened, cluster, long_lived, tmp_path):
+@pytest.mark.parametrize(
+    ("theme", "scheme", "height", "name"),
+    [("plain", "light", 1240, "server"), ("unfold", "dark", 960, "unfold")],
+)
+def test_it_takes_the_picture_of_the_docs(opened, cluster, long_lived, tmp_path, theme, scheme, height, name):
     pk, agent = long_lived
     usage = {
         "cpu": 67,
@@ -417,14 +421,14 @@ def test_it_takes_the_picture_of_the_docs(opened, cluster, long_lived, tmp_path)
         "diskUsed": 98_700,
         "diskTotal": 204_800,
     }
-    with opened(pk, viewport={"width": 1280, "height": 1240}) as page:
+    with opened(pk, theme, viewport={"width": 1280, "height": height}, color_scheme=scheme) as page:
         agent.send({"type": "PING", "timestamp": 1, "rtt": 0.038})
         agent.send({"type": "HEARTBEAT", "data": {**usage, "uptime": 3_546_000}})
         expect(page.locator("[data-chart=ram] [data-yt=amount]")).to_have_text("9.8 of 15.6 GiB")
         expect(part(page, "rtt")).to_have_text("38 ms")
         page.fill("[name=line]", "systemctl is-active nginx")
         page.mouse.move(0, 0)
-        page.screenshot(path=PICTURE if os.environ.get("SHOTS") else tmp_path / "server.png")
+        page.screenshot(path=(PICTURES if os.environ.get("SHOTS") else tmp_path) / f"{name}.png")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
