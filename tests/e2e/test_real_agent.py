@@ -147,7 +147,7 @@ def test_a_suspended_agent_says_what_to_check_and_survives(cluster, node, agents
 
 def test_sigterm_ends_an_agent_cleanly_and_the_panel_knows(cluster, node, agents):
     agent = agents(node)
-    until(lambda: holder(cluster, node), 15)
+    until(lambda: "tunnel open" in agent.log, 15)  # the session's row is there before its socket
     assert agent.stop() == 0
     reason = f"SELECT close_reason FROM tunnel_session JOIN servers ON servers.id = server_id WHERE agent_id='{node[0]}'"
     until(lambda: cluster.sql(reason) == [("agent_stopped",)], 15)
