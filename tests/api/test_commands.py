@@ -213,6 +213,15 @@ def test_a_process_that_died_in_between_leaves_a_key_that_runs_nothing(
     assert len(wire.sent) == 1
 
 
+def test_a_key_whose_command_ended_unseen_says_so_and_runs_nothing(wired: Server, wire: Wire, admin: Program):
+    wire.answer = raising(ZeroDivisionError("secret words"))
+    assert problem(admin.post(PATH, UPTIME, **{"Idempotency-Key": "k1"})) == (500, "internal")
+    again = admin.post(PATH, UPTIME, **{"Idempotency-Key": "k1"})
+    assert problem(again) == (500, "internal")
+    assert again.json()["ran"] == "unknown"
+    assert len(wire.sent) == 1
+
+
 def test_a_reply_too_large_to_keep_is_not_run_again(
     wired: Server, wire: Wire, admin: Program, monkeypatch: pytest.MonkeyPatch
 ):

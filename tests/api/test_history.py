@@ -1,5 +1,7 @@
 """`commands/`, `sessions/` and `events/`: nothing left out, nothing twice, nothing that one may not see."""
 
+import base64
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +11,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from servers.models import CommandRecord, Server, ServerGroup
+from servers import identity
+from servers.models import CommandRecord, Grant, Server, ServerGroup
 from tests.api.conftest import V1, Program, problem
 from tunnel.models import Refusal, Session, Worker
 
@@ -169,11 +172,30 @@ def test_what_one_may_not_see_is_not_in_the_history(
         assert problem(narrow.get(path)) == (404, "not_found")
 
 
-def test_commands_on_servers_that_are_gone_are_told_to_who_gave_them(
-    server: Server, person: Callable[..., Any], program: Callable[..., Program]
+def test_commands_on_servers_that_are_gone_are_told_to_who_sees_all_or_gave_them_and_to_no_token_of_groups(
+    server: Server, person: Callable[..., Any], program: Callable[..., Program], root: Any
 ):
-    mine, colleague = person("view_server", username="me"), person("view_server", username="colleague")
+    other = identity.create("other")[0]
+    group = ServerGroup.objects.create(name="others")
+    group.servers.add(other)
+    mine, colleague = person(username="me"), person(username="colleague")
+    for user in (mine, colleague):
+        Grant.objects.create(server_group=group, user=user, permissions=["view"])
     command(server, 1, actor_user=mine)
     server.delete()
+    assert [row["server"] for row in walk(program(root), "commands/")] == [None]
     assert [row["server"] for row in walk(program(mine), "commands/")] == [None]
     assert walk(program(colleague), "commands/") == []
+    for user in (mine, root):
+        assert walk(program(user, "view", groups=[group]), "commands/") == []
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00%2B23:59", "9999-12-31T23:59:59-23:59"])
+@pytest.mark.parametrize("path", ["commands/", "sessions/", "events/"])
+def test_a_moment_that_utc_does_not_have_is_refused(admin: Program, path: str, moment: str):
+    assert problem(admin.get(f"{path}?since={moment}"))[0] == 400
+    text = json.dumps(
+        [moment.replace("%2B", "+"), {"events/": "opened"}.get(path, path[:-2]), str(UUID(int=1))]
+    )
+    cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    assert problem(admin.get(f"{path}?cursor={cursor}"))[0] == 400

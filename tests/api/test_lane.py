@@ -53,8 +53,15 @@ def test_both_ways_answer_the_same(
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != LANE]
     around = ask(method, V1 + path, body, **shown)
     assert (through.status_code, through.json()) == (around.status_code, around.json())
-    for name in ("Content-Type", "Cache-Control", "X-Content-Type-Options"):
+    for name in ("Content-Type", "Cache-Control", "X-Content-Type-Options", "Referrer-Policy"):
         assert through[name] == around[name]
+
+
+def test_an_answer_over_tls_says_that_tls_stays(shown: dict[str, str], settings: Any):
+    settings.SECURE_HSTS_SECONDS = 3600
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    answer = ask("GET", V1 + "servers/", **shown, **{"X-Forwarded-Proto": "https"})
+    assert answer["Strict-Transport-Security"].startswith("max-age=3600")
 
 
 def test_a_wrong_token_goes_no_further_and_a_session_beside_it_counts_for_nothing(root: Any):

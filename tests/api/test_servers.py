@@ -260,6 +260,19 @@ def test_what_one_may_not_see_does_not_exist(
     assert problem(caller.post("servers/", {"name": "n"})) == (403, "not_permitted")
 
 
+def test_who_may_change_one_server_makes_no_tags_for_all(server: Server, person: Any, program: Any):
+    group = ServerGroup.objects.create(name="mine")
+    group.servers.add(server)
+    user = person(username="joe")
+    Grant.objects.create(server_group=group, user=user, permissions=["change"])
+    Tag.objects.create(name="prod")
+    joe = program(user)
+    assert joe("PATCH", f"servers/{server.agent_id}/", {"tags": ["prod"]}).status_code == 200
+    refused = joe("PATCH", f"servers/{server.agent_id}/", {"tags": ["prod", "mine"]})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (400, "/tags")
+    assert list(Tag.objects.values_list("name", flat=True)) == ["prod"]
+
+
 def test_a_scope_that_is_not_there_is_a_right_one_lacks(
     server: Server, root: Any, program: Callable[..., Program]
 ):

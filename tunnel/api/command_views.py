@@ -1,5 +1,6 @@
 """`servers/<agent_id>/commands/`: one command, through the one door, waited for on the event loop."""
 
+import asyncio
 import time
 import uuid
 from dataclasses import dataclass
@@ -13,15 +14,17 @@ from servers import nodes
 from servers.access import Actor
 from servers.errors import CommandError
 from servers.models import Server
-from tunnel.api import problems
+from tunnel.api import codes, problems
 from tunnel.api.documented import AGENT_ID, COMMAND_PROBLEMS, IDEMPOTENCY_KEY
 from tunnel.api.fields import Number, Strict, Text
 from tunnel.api.idempotency import Claim, claim
+from tunnel.api.problems import Problem
 from tunnel.api.server_views import valid
 from tunnel.api.views import AsyncApiView, one_server
 
 LONGEST: Final = 30.0  # seconds; proxies in front of a panel give up at 60
 SHORTEST: Final = 0.1
+UNSEEN: Final = "its end was not seen by who answered; commands/<id>/ has what is known, look on the node before you repeat it"
 MAX_WORD: Final = 64  # characters of a service and an action; what the history keeps
 
 
@@ -84,6 +87,12 @@ class ServerCommands(AsyncApiView):
             problem = problems.of_command(exc, id=str(order.id))
             response = problems.handle(problem, {"request": request})
             await order.claim.keep(response, release=exc.ran == "no")
+        except BaseException:
+            # The caller hung up, or the panel failed: whoever asks again with this key is told, and nothing runs twice.
+            unseen = Problem(codes.INTERNAL, UNSEEN, status=500, ran="unknown", id=str(order.id))
+            keeping = order.claim.keep(problems.handle(unseen, {"request": request}))
+            await asyncio.shield(asyncio.ensure_future(keeping))
+            raise
         else:
             await order.claim.keep(response)
         return response

@@ -1,8 +1,10 @@
 """The filters of lists; a value that is none is refused, never ignored."""
 
+from datetime import UTC
 from typing import Any
 
 import django_filters
+import django_filters.fields
 from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
@@ -10,6 +12,7 @@ from django_filters.utils import translate_validation
 
 from servers.models import CommandRecord, Server
 from tunnel import presence
+from tunnel.api.paging import bad_parameter
 from tunnel.models import Session
 from tunnel.presence import RECONNECTING_FOR, State
 
@@ -50,6 +53,27 @@ class _Form(forms.Form):
         return dict(self.cleaned_data)
 
 
+class _MomentField(django_filters.fields.IsoDateTimeField):
+    """A moment that there is in UTC too: near the years 1 and 9999 some zones have others."""
+
+    def clean(self, value: Any) -> Any:
+        """Return it in UTC."""
+        try:
+            moment = super().clean(value)
+            return None if moment is None else moment.astimezone(UTC)
+        except OverflowError as exc:
+            raise forms.ValidationError("a moment between the years 1 and 9999", "invalid") from exc
+
+
+class Since(django_filters.IsoDateTimeFilter):
+    """From a moment on."""
+
+    field_class = _MomentField
+
+    def __init__(self, field_name: str) -> None:
+        super().__init__(field_name=field_name, lookup_expr="gte", help_text="RFC 3339.")
+
+
 class _Filter(django_filters.FilterSet):
     class Meta:
         form = _Form
@@ -71,7 +95,10 @@ class ServerFilter(_Filter):
 
     def find(self, servers: QuerySet[Server], name: str, text: str) -> QuerySet[Server]:  # noqa: ARG002 - a filter
         """Keep what holds every word."""
-        for word in text.split()[:MAX_WORDS]:
+        words = text.split()
+        if len(words) > MAX_WORDS:
+            raise bad_parameter("search", f"at most {MAX_WORDS} words")
+        for word in words:
             servers = servers.filter(
                 Q(name__icontains=word)
                 | Q(agent_id__icontains=word)
@@ -87,7 +114,10 @@ class ServerFilter(_Filter):
 
     def tagged(self, servers: QuerySet[Server], name: str, tag: str) -> QuerySet[Server]:  # noqa: ARG002
         """Keep what has all the tags."""
-        for wanted in self.data.getlist("tag")[:MAX_WORDS] if hasattr(self.data, "getlist") else [tag]:
+        tags = self.data.getlist("tag") if hasattr(self.data, "getlist") else [tag]
+        if len(tags) > MAX_WORDS or any("\0" in wanted for wanted in tags):
+            raise bad_parameter("tag", f"at most {MAX_WORDS} tags, without NUL characters")
+        for wanted in tags:
             servers = servers.filter(
                 Exists(Server.tags.through.objects.filter(server=OuterRef("pk"), tag__name=wanted))
             )
@@ -99,9 +129,7 @@ class CommandFilter(_Filter):
 
     server = django_filters.CharFilter(field_name="server__agent_id", help_text="An agent ID.")
     state = django_filters.ChoiceFilter(choices=CommandRecord.State.choices)
-    since = django_filters.IsoDateTimeFilter(
-        field_name="created_at", lookup_expr="gte", help_text="RFC 3339."
-    )
+    since = Since("created_at")
 
 
 class SessionFilter(_Filter):
@@ -109,7 +137,7 @@ class SessionFilter(_Filter):
 
     server = django_filters.CharFilter(field_name="server__agent_id", help_text="An agent ID.")
     state = django_filters.ChoiceFilter(choices=[("open", "open"), ("closed", "closed")], method="of_state")
-    since = django_filters.IsoDateTimeFilter(field_name="opened_at", lookup_expr="gte", help_text="RFC 3339.")
+    since = Since("opened_at")
 
     def of_state(self, sessions: QuerySet[Session], name: str, state: str) -> QuerySet[Session]:  # noqa: ARG002
         """Keep the open ones, or the ended ones."""
@@ -123,7 +151,7 @@ class EventFilter(_Filter):
     state = django_filters.ChoiceFilter(
         choices=[(kind, kind) for kind in ("opened", "closed", "refused")], method="kept"
     )
-    since = django_filters.IsoDateTimeFilter(field_name="opened_at", lookup_expr="gte", help_text="RFC 3339.")
+    since = Since("opened_at")
 
     def kept(self, sessions: QuerySet[Session], name: str, kind: str) -> QuerySet[Session]:  # noqa: ARG002
         """Leave the choice to the view, which reads several tables."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.http import HttpRequest
+from django.middleware.security import SecurityMiddleware
 from django.urls import Resolver404, resolve
 
 from tunnel.api.authentication import KEYWORD
@@ -26,6 +27,7 @@ class ProgramLane:
     def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
         self._on_loop = iscoroutinefunction(get_response)
+        self._security = SecurityMiddleware(get_response)  # for its headers, HSTS above all
         if self._on_loop:
             markcoroutinefunction(self)
 
@@ -42,7 +44,7 @@ class ProgramLane:
         response = await view(request, *match.args, **match.kwargs)
         if not getattr(response, "is_rendered", True):
             response = await sync_to_async(response.render)()
-        return response
+        return self._security.process_response(request, response)
 
 
 def _match(request: HttpRequest) -> Any:

@@ -9,7 +9,7 @@ import heapq
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError as _DjangoValidationError
@@ -149,10 +149,11 @@ def _position(request: Any, sources: Sequence[Source]) -> _Position | None:
         at, kind, pk = json.loads(
             base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         )
-        position = _Position(datetime.fromisoformat(at), kind, pk)
+        moment = datetime.fromisoformat(at)
         source = next((source for source in sources if source.kind == kind), None)
-        if source is None or position.at.tzinfo is None:
+        if source is None or moment.tzinfo is None:
             raise ValueError("not ours")
+        position = _Position(moment.astimezone(UTC), kind, pk)  # near the years 1 and 9999 there is none
         source.rows.model._meta.pk.to_python(pk)
     except (
         ValueError,

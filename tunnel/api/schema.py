@@ -8,7 +8,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
 from django.template.response import TemplateResponse
 from django.templatetags.static import static
-from django.urls import include, path, reverse
+from django.urls import NoReverseMatch, include, path, reverse
 from django.utils import translation
 from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
@@ -40,11 +40,19 @@ def document(prefix: str) -> dict[str, Any]:
         return dict(made(patterns=patterns).get_schema(request=None, public=True))
 
 
+def _login() -> str | None:
+    """Return the login of the admin; None, which means LOGIN_URL, where the panel mounts none."""
+    try:
+        return reverse("admin:login")
+    except NoReverseMatch:
+        return None
+
+
 @require_safe
 def docs(request: HttpRequest) -> HttpResponse:
     """Show Swagger UI to who is logged in."""
     if not request.user.is_authenticated:
-        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+        return redirect_to_login(request.get_full_path(), _login())
     if not apps.is_installed(SIDECAR):
         return HttpResponseNotFound(f"add {SIDECAR!r} to INSTALLED_APPS to see this page\n", "text/plain")
     files = {

@@ -8,8 +8,10 @@ from django.core.validators import RegexValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from servers import access
+from servers.access import Actor
 from servers.models import AGENT_ID_LENGTHS, AGENT_ID_PATTERN, Server, Tag
-from servers.text import refuse_hidden_characters
+from servers.text import refuse_hidden_characters, visible
 from tunnel import presence
 from tunnel.api.fields import Moment, Strict, Text, Whole
 from tunnel.presence import Presence, State
@@ -109,6 +111,15 @@ class ChangeServer(AddServer):
     username = Text(max_length=64, allow_blank=True, validators=[refuse_hidden_characters])
 
 
-def set_tags(server: Server, names: list[str]) -> None:
-    """Give a server exactly these tags, making those that do not exist."""
-    server.tags.set([Tag.objects.get_or_create(name=name)[0] for name in dict.fromkeys(names)])
+def set_tags(server: Server, names: list[str], actor: Actor) -> None:
+    """Give a server exactly these tags; who may add servers makes those that do not exist, for all servers share them.
+
+    Raises:
+        ValidationError: there is no such tag, and the actor may make none.
+    """
+    wanted = list(dict.fromkeys(names))
+    known = {tag.name: tag for tag in Tag.objects.filter(name__in=wanted)}
+    new = [name for name in wanted if name not in known]
+    if new and not access.may_add(actor):
+        raise serializers.ValidationError({"tags": [f"there is no tag {visible(new[0])}"]})
+    server.tags.set([known.get(name) or Tag.objects.get_or_create(name=name)[0] for name in wanted])

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import CharField, IntegerField, Serializer
 
 from servers import access, identity
+from servers.access import Actor
 from servers.master_address import master_url
 from servers.models import Server
 from tunnel.api import codes
@@ -66,7 +67,7 @@ class Servers(GenericApiView):
         try:
             with transaction.atomic():
                 server, secret = identity.create(given["name"], agent_id=given.get("agent_id"), by=self.actor)
-                _write(server, given, ("notes",))
+                _write(server, given, ("notes",), self.actor)
         except DjangoValidationError as exc:
             raise of_validation(exc) from exc
         except IntegrityError as exc:
@@ -97,7 +98,7 @@ class OneServer(ApiView):
         given = valid(ChangeServer(data=request.data, partial=True))
         try:
             with transaction.atomic():
-                changed = _write(server, given, tuple(name for name in given if name != "tags"))
+                changed = _write(server, given, tuple(name for name in given if name != "tags"), self.actor)
                 if changed:
                     identity.note_change(server, self.actor, _("Changed %s.") % ", ".join(changed))
         except DjangoValidationError as exc:
@@ -133,7 +134,7 @@ def told(server: Server) -> dict[str, Any]:
     return dict(ServerFields(seen([server])[0]).data)
 
 
-def _write(server: Server, given: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+def _write(server: Server, given: dict[str, Any], names: tuple[str, ...], actor: Actor) -> list[str]:
     """Write what differs and return its names; only these columns, for others change the rest meanwhile."""
     changed = [name for name in names if name in given and getattr(server, name) != given[name]]
     for name in changed:
@@ -143,6 +144,6 @@ def _write(server: Server, given: dict[str, Any], names: tuple[str, ...]) -> lis
         server.full_clean(exclude=columns - set(changed))
         server.save(update_fields=changed)
     if "tags" in given and set(given["tags"]) != {tag.name for tag in server.tags.all()}:
-        set_tags(server, given["tags"])
+        set_tags(server, given["tags"], actor)
         changed.append("tags")
     return changed

@@ -1,11 +1,14 @@
 """`servers/<agent_id>/suspend/` and its like: what changes a server's standing, and what its live tunnel felt."""
 
 import asyncio
+import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import Error as DatabaseError
+from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_variables
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -22,7 +25,10 @@ from tunnel.api.server_views import valid
 from tunnel.api.views import AsyncApiView, one_server
 from tunnel.models import Session
 
+log = logging.getLogger("tunnel.api")
+
 CUT_WITHIN: Final = 12.0  # seconds; a worker that missed the announcement looks by itself within 10
+CUT_BY_PUSH: Final = 1.0  # seconds; who waits for a new secret must not lose it by waiting
 LOOK: Final = 0.1  # seconds between two looks at the session; it ends within some tenths of a second
 CUT, NONE, STILL_OPEN = "cut", "none", "still open"
 _TUNNEL = serializers.ChoiceField([CUT, NONE, STILL_OPEN], help_text="What the live tunnel felt.")
@@ -117,7 +123,6 @@ class Disconnect(_Standing):
         session = presence.live_sessions().select_related("worker").filter(server=server).first()
         if session is None:
             return _Changed(server, False, None), ""
-        identity.note_change(server, self.actor, "Disconnected.")
         return _Changed(server, True, session.pk), session.worker.inbox
 
     @extend_schema(
@@ -129,9 +134,13 @@ class Disconnect(_Standing):
     async def post(self, request: Any, found: tuple[_Changed, str]) -> Response:  # noqa: ARG002 - a handler
         """Cut the server's tunnel. Its agent stays welcome and dials again by itself."""
         done, inbox = found
-        if done.session is not None:
-            await dispatch.disconnect(inbox, str(done.session))
-        return self._answer(done, await _felt(done.session))
+        if done.session is None:
+            return self._answer(done, NONE)
+        await dispatch.disconnect(inbox, str(done.session))
+        tunnel = await _felt(done.session)
+        if tunnel == CUT:
+            await in_thread(identity.note_change, done.server, self.actor, gettext("Disconnected."))
+        return self._answer(replace(done, changed=tunnel == CUT), tunnel)
 
 
 class RotateSecret(_Standing):
@@ -152,7 +161,7 @@ class RotateSecret(_Standing):
     )
     async def post(self, request: Any, done: _Changed) -> Response:
         """Give the server a new secret, shown this once. The old one is worth nothing from now on."""
-        tunnel = await _felt(done.session)
+        tunnel = await _felt(done.session, within=CUT_BY_PUSH)
         return Response(
             {
                 "agent_id": done.server.agent_id,
@@ -174,15 +183,19 @@ def _live(server: Server) -> UUID | None:
     return presence.live_sessions().filter(server=server).values_list("pk", flat=True).first()
 
 
-async def _felt(session: UUID | None) -> str:
-    """Wait until a session that was live is over, and say so."""
+async def _felt(session: UUID | None, *, within: float = CUT_WITHIN) -> str:
+    """Wait until a session that was live is over, and say so. The change stands, whatever is seen of it here."""
     if session is None:
         return NONE
-    deadline = time.monotonic() + CUT_WITHIN
-    while await in_thread(_open, session):
-        if time.monotonic() > deadline:
-            return STILL_OPEN
-        await asyncio.sleep(LOOK)
+    deadline = time.monotonic() + within
+    try:
+        while await in_thread(_open, session):
+            if time.monotonic() > deadline:
+                return STILL_OPEN
+            await asyncio.sleep(LOOK)
+    except DatabaseError as exc:
+        log.warning("what a tunnel felt could not be seen: %s session=%s", exc, session)
+        return STILL_OPEN
     return CUT
 
 
