@@ -44,12 +44,13 @@ FIGURES_GAP: Final = 1.0  # seconds between two pushes of figures
 PATIENCE: Final = 6.0  # seconds a reading may take before the pages are told that what they show may be old
 MAX_DIRTY: Final = 200  # changed servers that are read by themselves; beyond it all are
 MAX_SUBSCRIBERS: Final = 200  # browsers a worker serves; each costs a share of every push
+MAX_OF_ONE_USER: Final = 20  # of them; nobody's open tabs, or a script, shut the others out
 
 R = TypeVar("R")
 
 
 class TooManySubscribers(Exception):
-    """This worker serves as many browsers as it can; the page polls instead and tries again."""
+    """This worker serves as many browsers as it can, of all or of this user; the page polls instead and tries again."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,10 @@ class Hub:
         `wants` are the servers its page shows, by primary key; None is for all there are, up to WHOLE.
 
         Raises:
-            TooManySubscribers: this worker serves no more.
+            TooManySubscribers: this worker serves no more, or no more of this user.
         """
-        if len(self._subscribers) >= MAX_SUBSCRIBERS:
+        of_this_user = sum(one.viewer.user == viewer.user for one in self._subscribers)
+        if len(self._subscribers) >= MAX_SUBSCRIBERS or of_this_user >= MAX_OF_ONE_USER:
             raise TooManySubscribers
         subscription = Subscription(viewer, wants)
         self._subscribers.add(subscription)

@@ -19,17 +19,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from servers import access, second_factor, tokens
+from servers import access, rights, second_factor, tokens
+from servers.admin import base
 from servers.errors import TokenNotPossible
 from servers.models import ApiToken, ServerGroup
-from servers.rights import PERMISSIONS
 from servers.text import visible
 
 if TYPE_CHECKING:
     TokenModelAdmin = admin.ModelAdmin[ApiToken]
     TokenModelForm = forms.ModelForm[ApiToken]
 else:
-    TokenModelAdmin = admin.ModelAdmin
+    TokenModelAdmin = base.ModelAdmin
     TokenModelForm = forms.ModelForm
 
 TEMPLATE = "admin/servers/apitoken/token.html"
@@ -58,7 +58,8 @@ class AddTokenForm(TokenModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["permissions"].choices = [(word, _WORDS[word]) for word in tokens.offered(self.user)]  # type: ignore[attr-defined]
+        offered = tokens.offered(self.user)
+        self.fields["permissions"].choices = [(word, rights.LABELS[word]) for word in offered]  # type: ignore[attr-defined]
         for name in ("permissions", "days"):
             self.fields[name].label = capfirst(self.fields[name].label)
         seen = ServerGroup.objects.filter(servers__in=access.visible(self.user)).distinct()
@@ -243,7 +244,7 @@ class ApiTokenAdmin(TokenModelAdmin):
     @admin.display(description=gettext_lazy("permissions"))
     def rights(self, token: ApiToken) -> str:
         """What it may do, as far as its user may."""
-        return ", ".join(str(_WORDS[word]) for word in PERMISSIONS if word in token.permissions)
+        return rights.words(token.permissions)
 
     @admin.display(description=gettext_lazy("servers"))
     def reach(self, token: ApiToken) -> str:
@@ -251,16 +252,3 @@ class ApiTokenAdmin(TokenModelAdmin):
         if token.all_servers:
             return _("All servers")
         return visible(", ".join(str(group) for group in token.groups.all())) or _("No servers any more")
-
-
-_WORDS = {
-    "view": gettext_lazy("See servers"),
-    "change": gettext_lazy("Change servers"),
-    "run_command": gettext_lazy("Run commands"),
-    "open_shell": gettext_lazy("Open shells"),
-    "read_files": gettext_lazy("Read files"),
-    "write_files": gettext_lazy("Write files"),
-    "forward_port": gettext_lazy("Forward ports"),
-    "view_recording": gettext_lazy("Watch recordings"),
-    "rotate_secret": gettext_lazy("Rotate secrets"),
-}

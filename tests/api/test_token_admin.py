@@ -10,6 +10,7 @@ from django.test import Client
 
 from servers import tokens
 from servers.models import ApiToken, Server, ServerGroup
+from servers.rights import LABELS
 from tests.api.conftest import Program, problem
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +48,7 @@ def test_only_rights_one_has_are_offered_and_taken(browsing: Callable[..., Any])
     client, _ = browsing("run_command")
     page = client.get(ADD).content.decode()
     assert set(re.findall(r'name="permissions" value="(\w+)"', page)) == {"view", "run_command"}
+    assert str(LABELS["view"]) in page
     response = client.post(ADD, FORM | {"permissions": ["run_command", "rotate_secret"]})
     assert "rotate_secret" in response.content.decode()
     assert not ApiToken.objects.exists()

@@ -1,15 +1,17 @@
 """From "Add server" to a standing tunnel in a real browser: one page, live, and the secret shown once."""
 
+import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
 from websockets.exceptions import InvalidStatus
 
 from tests import axe
@@ -199,6 +201,44 @@ def test_the_pills_of_the_list_change_without_a_reload(browser, cluster):
         expect(pill).to_have_text("Tunnel Active", timeout=3000)
         agent.stop()
         expect(pill).to_have_text("Reconnecting…", timeout=3000)
+
+
+def test_the_pills_are_marked_as_old_while_nothing_keeps_them_true(browser, cluster):
+    name = f"pill-{uuid.uuid4().hex[:8]}"
+    cluster.add(name)
+    lines: list[WebSocketRoute] = []
+    with logged_in(browser, cluster) as page:
+        page.route_web_socket(re.compile("/tunnel/ws/events/"), lambda line: lines.append(line))
+        page.clock.install()
+        page.goto(page.url.replace("/add/", f"/?q={name}"))
+        pill, old = page.locator("[data-pill]"), page.locator("[data-pill][data-old]")
+        expect(pill).to_have_count(1)
+        _say(page, lines, 1, {"type": "snapshot", "cards": []})
+        page.clock.run_for(16_000)  # nothing more is said: given up after 12 s, and dialled again
+        expect(old).to_have_count(1)
+        _say(page, lines, 2, {"type": "snapshot", "cards": []})
+        expect(old).to_have_count(0)
+        page.evaluate("Math.random = () => 1e5")  # the next attempt is hours away
+        lines[1].close(code=4013)
+        expect(old).to_have_count(1)
+        page.evaluate("window.dispatchEvent(new Event('online'))")
+        _say(page, lines, 3, {"type": "snapshot", "cards": []})
+        expect(old).to_have_count(0)
+        lines[2].close(code=4003)
+        expect(old).to_have_count(1)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.clock.run_for(60_000)
+        assert len(lines) == 3
+        expect(old).to_have_count(1)
+
+
+def _say(page: Page, lines: list[WebSocketRoute], number: int, message: dict[str, object]) -> None:
+    """Let the last socket say something, as soon as the page has opened so many."""
+    give_up = time.monotonic() + 5
+    while len(lines) < number and time.monotonic() < give_up:
+        page.wait_for_timeout(20)  # playwright tells of new sockets only while it is asked something
+    assert len(lines) == number
+    lines[-1].send(json.dumps(message))
 
 
 @pytest.mark.parametrize(

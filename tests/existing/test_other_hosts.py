@@ -108,5 +108,9 @@ def test_every_page_renders_in_the_theme(panel: Panel, theme: str):
     answers = panel.looks(*(f"/admin/{path}" for path in PAGES))
     for path, (status, text) in zip(PAGES, answers, strict=True):
         assert status == 200, (path, text[:300])
-    kind = "from servers.admin import ServerAdmin; print([c.__module__ for c in ServerAdmin.__mro__])"
-    assert ("unfold.admin" in panel.python(kind)) == (theme == "unfold")
+    kind = (
+        "from django.contrib.admin import site; from servers.models import *; "
+        "print([any(c.__module__.startswith('unfold.') for c in type(site.get_model_admin(model)).__mro__)"
+        " for model in (Server, ServerGroup, ApiToken)])"
+    )
+    assert str([theme == "unfold"] * 3) in panel.python(kind)

@@ -197,6 +197,23 @@ def test_servers_one_may_not_see_are_not_offered_and_not_lost(
     assert list(group.servers.all()) == [other]
 
 
+def test_a_search_finds_no_group_by_a_server_one_may_not_see(
+    browser: Client, office: Client, editor: Any, group: ServerGroup, server: Server, other: Server
+):
+    group.servers.set([server, other])
+    seen = ServerGroup.objects.create(name="seen")
+    seen.servers.add(server)
+    Grant.objects.create(server_group=seen, user=editor, permissions=["view"])
+
+    def found(client: Client, term: str) -> set[str]:
+        return {made.name for made in client.get(LIST, {"q": term}).context["cl"].queryset}
+
+    assert found(browser, "agent-other") == found(browser, "Other") == {"Home"}
+    assert found(office, "agent-other") == found(office, "Other") == set()
+    assert found(office, "agent-home-server") == found(office, '"Home server"') == {"Home", "seen"}
+    assert found(office, "seen server") == {"seen"}
+
+
 def test_rights_may_be_taken_away_by_who_has_none(office: Client, group: ServerGroup, ann: Any):
     Grant.objects.create(server_group=group, user=ann, permissions=list(PERMISSIONS))
     assert office.post(f"{LIST}{group.pk}/delete/", {"post": "yes"}).status_code == 302

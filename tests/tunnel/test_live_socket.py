@@ -243,6 +243,20 @@ async def test_a_person_is_told_of_the_servers_of_that_person_only(redis_url):
         await socket.disconnect()
 
 
+async def test_the_open_pages_of_one_user_do_not_shut_the_others_out():
+    ann, mine = await in_thread(lambda: _viewers(2, people=2))
+    crowded = Hub()
+    opened = [crowded.subscribe(ann) for _ in range(live.MAX_OF_ONE_USER)]
+    with pytest.raises(live.TooManySubscribers):
+        crowded.subscribe(viewers.Viewer(ann.user, "another login"))
+    opened.append(crowded.subscribe(mine))
+    crowded.unsubscribe(opened.pop(0))
+    opened.append(crowded.subscribe(ann))
+    for subscription in opened:
+        crowded.unsubscribe(subscription)
+    await crowded.stopped()
+
+
 # -- the cost of a reading -----------------------------------------------------------------------------------------
 
 
