@@ -96,7 +96,10 @@ def test_every_code_is_explained_to_anybody():
 def test_whatever_is_sent_is_answered_with_a_problem(
     admin: Program, method: str, path: str, body: Any, headers: dict[str, str], expected: tuple[int, str]
 ):
-    assert problem(admin(method, path, body, **headers)) == expected
+    answer = admin(method, path, body, **headers)
+    assert problem(answer) == expected
+    if expected[0] in (400, 413):
+        assert all("pointer" in one for one in answer.json()["errors"])
 
 
 def test_the_host_panels_rest_framework_changes_nothing(

@@ -76,6 +76,9 @@ def of_validation(error: DjangoValidationError) -> Problem:
 def handle(exc: Exception, context: dict[str, Any]) -> Response:
     """Answer an exception of a view: DRF's exception handler."""
     problem = exc if isinstance(exc, Problem) else _problem(exc)
+    if problem.code in (codes.MALFORMED, codes.BODY_TOO_LARGE):  # the place is the body as a whole
+        place = {"pointer": "", "code": problem.code, "detail": str(problem.detail)}
+        problem.members = {"errors": [place], **problem.members}
     request = context["request"]
     if problem.status_code == codes.MEANINGS[codes.INTERNAL].status:
         log.error("%s %s failed", request.method, request.path, exc_info=exc)
