@@ -20,6 +20,7 @@ from tunnel.conf import settings
 
 TIMEOUT: Final = 10.0  # seconds for one step: connecting, sending, the next piece of the answer
 DEADLINE = 20.0  # seconds for all of them; an answer of one byte each 9 s would never end otherwise
+HANG_UP_AGAIN = 0.5  # seconds between two tries to end a connection that was not there at the deadline
 LEAST_SECRET: Final = 16  # characters
 MAX_SECRET: Final = 1024  # bytes that are read of a secret's file
 SIGNATURE_HEADER: Final = "X-Yumna-Signature"
@@ -104,8 +105,10 @@ def _post(url: SplitResult, body: bytes, headers: dict[str, str]) -> int:
         )
     else:
         connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=TIMEOUT)
-    watch = threading.Timer(DEADLINE, _hang_up, [connection])
-    watch.name, watch.daemon = "tunnel-alerts-deadline", True
+    over = threading.Event()
+    watch = threading.Thread(
+        target=_hang_up_late, args=(connection, over), name="tunnel-alerts-deadline", daemon=True
+    )
     watch.start()
     try:
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
@@ -115,13 +118,18 @@ def _post(url: SplitResult, body: bytes, headers: dict[str, str]) -> int:
         # Only the kind: the text of an error may hold the address.
         raise WebhookFailed(f"could not be reached: {type(exc).__name__}", again=True) from exc
     finally:
-        watch.cancel()
+        over.set()
         connection.close()
+        watch.join()
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    with suppress(OSError, AttributeError):
-        connection.sock.shutdown(socket.SHUT_RDWR)
+def _hang_up_late(connection: http.client.HTTPConnection, over: threading.Event) -> None:
+    """End what is not over at the deadline, and what connects only after it too."""
+    left = DEADLINE
+    while not over.wait(left):
+        left = HANG_UP_AGAIN
+        with suppress(OSError, AttributeError):  # it may not be connected yet
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _problem_of(address: str) -> str:

@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
 from servers import tables
-from tunnel import admin_place, alert_mail, alert_webhook, asgi_routes, layers, page_addresses
+from tunnel import admin_place, alert_mail, alert_webhook, asgi_routes, layers, metrics_page, page_addresses
 from tunnel.asgi_routes import Verdict
 from tunnel.conf import DEFAULTS, PREFIX
 from tunnel.conf import settings as tunnel_settings
@@ -220,7 +220,11 @@ def _bad_alerts() -> Iterator[CheckMessage]:
 
 
 def _metrics() -> Iterator[CheckMessage]:
-    token = tunnel_settings.METRICS_TOKEN
+    name = tunnel_settings.METRICS_TOKEN_FILE
+    token = metrics_page.token()
+    if name and not token:
+        sentence = "TUNNEL_METRICS_TOKEN_FILE names no file that can be read and holds a token"
+        yield Error(sentence, hint="name a file with at least 16 random characters", id="tunnel.E028")
     if token and len(token) < SHORTEST_TOKEN:
         sentence = f"TUNNEL_METRICS_TOKEN has {len(token)} characters, which can be guessed"
         yield Error(sentence, hint=f"take at least {SHORTEST_TOKEN} random ones", id="tunnel.E015")

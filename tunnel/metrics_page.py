@@ -32,7 +32,7 @@ async def page(request: HttpRequest) -> HttpResponse:
 
 @sensitive_variables()
 def _allowed(request: HttpRequest) -> bool:
-    wanted = _token()
+    wanted = token()
     scheme, _, shown = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     if wanted and scheme.lower() == "bearer":
         return hmac.compare_digest(shown.strip().encode("utf-8", "replace"), wanted.encode())
@@ -40,7 +40,7 @@ def _allowed(request: HttpRequest) -> bool:
 
 
 @sensitive_variables()
-def _token() -> str:
+def token() -> str:
     """Return the token, read anew so that it can be changed; empty when there is none, or its file cannot be read."""
     name = settings.METRICS_TOKEN_FILE
     if not name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import math
@@ -402,9 +403,21 @@ def test_a_redirect_is_not_followed(posts: Posts, worker: uuid.UUID, caplog: pyt
     assert "redirects are not followed" in caplog.text
 
 
+@pytest.mark.parametrize("connects_after", [0.0, 1.0])  # in time, and after the deadline
 def test_a_slow_webhook_stops_no_sweep_and_ends_in_time(
-    posts: Posts, worker: uuid.UUID, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    posts: Posts,
+    worker: uuid.UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    connects_after: float,
 ):
+    connect = http.client.HTTPConnection.connect
+
+    def late(connection: http.client.HTTPConnection) -> None:
+        time.sleep(connects_after)  # as a slow name server does
+        connect(connection)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", late)
     monkeypatch.setattr(alert_webhook, "DEADLINE", 0.5)
     monkeypatch.setattr(alerts, "PAUSES", ())
     reached = threading.Event()

@@ -135,6 +135,7 @@ def test_a_label_does_not_grow_with_what_people_try():
     ("name", "value", "check"),
     [
         ("METRICS_TOKEN", "short", "tunnel.E015"),
+        ("METRICS_TOKEN_FILE", "/no/such/file", "tunnel.E028"),
         ("METRICS_ALLOW", ["10.0.0.0/40"], "tunnel.E016"),
     ],
 )

@@ -12,10 +12,10 @@ from django.urls import reverse
 from django.utils import translation
 
 from servers import identity, second_factor
-from servers.errors import CommandFailed, Disconnected, NotConnected
+from servers.errors import CommandError, CommandFailed, Disconnected, NotConnected
 from servers.models import CommandRecord, Server
 from tests.servers.conftest import Wire, wire, wired  # noqa: F401 - fixtures
-from tunnel.pages import replies
+from tunnel.pages import error_words, replies
 from tunnel.pages.command_form import MAX_LINE, CommandForm
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -263,6 +263,15 @@ def test_a_login_on_the_way_leads_back_to_the_page(admin_client, wired: Server):
     answer = admin_client.get(command(wired))
     assert (answer.status_code, answer.url) == (302, reverse("tunnel:server", args=(wired.pk,)))
     assert admin_client.put(command(wired)).status_code == 405
+
+
+@pytest.mark.parametrize("kind", error_words.SENTENCES)
+def test_the_panels_own_sentences_are_those_of_its_errors_in_the_readers_language(kind: type[CommandError]):
+    with translation.override("en"):
+        assert error_words.sentence(kind()) == kind.SENTENCE
+    with translation.override("id"):
+        assert error_words.sentence(kind()) != kind.SENTENCE
+        assert error_words.sentence(kind("said otherwise")) == "said otherwise"
 
 
 def test_the_words_follow_the_reader(admin_client, wired: Server, wire: Wire):  # noqa: F811

@@ -10,9 +10,9 @@ from django.utils.translation import gettext
 
 from servers.errors import CommandError
 from servers.text import visible
+from tunnel.pages import error_words
 
 MAX_SHOWN: Final = 64 * 1024  # characters of one output on a page; an agent keeps as many bytes of each
-MAX_SENTENCE: Final = 2000  # characters of an error, as in the history
 
 Facts = dict[str, Any]
 
@@ -58,7 +58,7 @@ def of_error(error: CommandError, seconds: float) -> Reply:
         good=False,
         headline=gettext("Failed"),
         took=duration(seconds),
-        error=visible(str(error)[:MAX_SENTENCE]),
+        error=error_words.sentence(error),
         code=visible(error.code),
         ran=ran[error.ran],
     )
