@@ -16,6 +16,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_variables
 
 from servers import access, second_factor
@@ -126,17 +127,20 @@ def revoke(tokens: Iterable[ApiToken]) -> int:
 def _check(user: AbstractBaseUser, permissions: Collection[str], expires_at: datetime, now: datetime) -> None:
     lacking = sorted(set(permissions) - set(offered(user)))
     if lacking:
-        raise TokenNotPossible(f"{user} may not give {', '.join(lacking)} to a token")
+        sentence = gettext("{user} may not give {permissions} to a token")
+        raise TokenNotPossible(sentence.format(user=user, permissions=", ".join(lacking)))
     if not permissions:
-        raise TokenNotPossible("a token without any permission is good for nothing, give it one")
+        raise TokenNotPossible(gettext("a token without any permission is good for nothing, give it one"))
     if second_factor.GUARDED.intersection(permissions) and not second_factor.vouched(user):
         raise TokenNotPossible(
-            "confirm with your second factor first: this token could run commands without one"
+            gettext("confirm with your second factor first: this token could run commands without one")
         )
     if not now < expires_at <= now + LONGEST_LIFE:
-        raise TokenNotPossible(f"a token ends within {LONGEST_LIFE.days} days, choose a day in between")
+        sentence = gettext("a token ends within {days} days, choose a day in between")
+        raise TokenNotPossible(sentence.format(days=LONGEST_LIFE.days))
     if live().filter(user=user.pk).count() >= MAX_LIVE:
-        raise TokenNotPossible(f"{user} has {MAX_LIVE} tokens, revoke one first")
+        sentence = gettext("{user} has {number} tokens, revoke one first")
+        raise TokenNotPossible(sentence.format(user=user, number=MAX_LIVE))
 
 
 def _note_use(row: ApiToken) -> None:
