@@ -173,7 +173,12 @@ def test_a_flood_is_closed_within_seconds_and_disturbs_nobody(cluster, node):
     with contextlib.suppress(ConnectionClosed):
         for _ in range(20_000):
             agent.socket.send('{"type":"EVENT","name":"x"}')
-    assert agent.closed() == 4008
+    assert agent.closed() in (
+        4008,
+        1006,
+    )  # what is still sent may reset the connection before its close frame is read
+    reason = f"SELECT close_reason FROM tunnel_session JOIN servers ON servers.id = server_id WHERE agent_id='{node[0]}'"
+    until(lambda: cluster.sql(reason) == [("rubbish",)])
     assert cluster.get("a", f"/test/thread/{other[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
     bystander.stop()
 
