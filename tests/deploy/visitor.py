@@ -1,5 +1,6 @@
 """A person and an agent as a front sees them: TLS with the panel's name, from an address of their own."""
 
+import contextlib
 import http.cookiejar
 import json
 import re
@@ -67,6 +68,20 @@ class Visitor:
         return dial(self.front, "/tunnel/ws/events/", {"Cookie": cookies, **headers})
 
 
+class Leaving(ClientConnection):
+    """A client that leaves at once, even while its reader waits for the rest of a TLS record.
+
+    The library's `close_socket` closes the descriptor, which wakes no `recv`, and then waits for the reader: over
+    TLS 1.3 a session ticket makes the socket readable with nothing to read, and a refused handshake hangs for ever.
+    """
+
+    def close_socket(self) -> None:
+        """Shut the connection down, which ends every `recv`, then close it."""
+        with contextlib.suppress(OSError):  # the other side was first
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        super().close_socket()
+
+
 def dial(front: Front, path: str, headers: dict[str, str], source: str = "127.0.0.1") -> ClientConnection:
     """Open a WebSocket through the front, from this address."""
     raw = socket.create_connection(("127.0.0.1", front.https), TIMEOUT, source_address=(source, 0))
@@ -78,6 +93,7 @@ def dial(front: Front, path: str, headers: dict[str, str], source: str = "127.0.
         additional_headers=headers,
         proxy=None,
         open_timeout=TIMEOUT,
+        create_connection=Leaving,
     )
 
 
