@@ -119,7 +119,9 @@ class Calls:
             raise
         if item.withdraw():
             return Outcome(code=Code.BUS_UNAVAILABLE)
-        if not done and item.fate is not Fate.PUBLISHED:
+        if done:
+            return call.answer.result()
+        if item.fate is not Fate.PUBLISHED:
             return Outcome(code=Code.RELAY_LOST)
         return await _wait(call.answer, left - first, cancel)
 

@@ -41,9 +41,16 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         self.connection: AgentConnection | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run until the socket is gone; the session ends with it, whatever ends this task."""
+        """Run until the socket is gone; the session ends with it, whatever ends this task.
+
+        Channels would make a task of each message, to wait for a channel beside the socket; here there is none.
+        """
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
         finally:
             if self.connection is not None:
                 self.connection.lost(1006)
