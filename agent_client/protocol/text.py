@@ -42,7 +42,8 @@ def dumps(value: JsonObject) -> str:
 
     Raises:
         MessageTooLarge: the text exceeds 256 KiB.
-        MalformedMessage: a value JSON does not know.
+        MessageTooDeep: nested deeper than 32 levels, which the other side would count as a wrong message.
+        MalformedMessage: a value JSON does not know, or text that is no Unicode.
     """
     try:
         text = json.dumps(value, separators=(",", ":"), allow_nan=False)
@@ -50,6 +51,9 @@ def dumps(value: JsonObject) -> str:
         raise MalformedMessage(f"message cannot be written as JSON: {exc}") from exc
     if len(text) > MAX_TEXT:
         raise MessageTooLarge(len(text), MAX_TEXT)
+    _check_depth(text)
+    if _SURROGATE.search(text):
+        _check_unicode(value)
     return text
 
 

@@ -10,9 +10,10 @@ from agent_client.protocol.codes import AGENT_CODES, NOT_RUN_CODES, UNKNOWN_OUTC
 from agent_client.protocol.errors import MalformedFrame, MalformedMessage, MessageTooDeep, MessageTooLarge
 from agent_client.protocol.frames import Frame, Kind, decode, encode
 from agent_client.protocol.handshake import valid_agent_id, valid_secret
+from agent_client.protocol.limits import MAX_DEPTH
 from agent_client.protocol.messages import from_agent, from_master
 from agent_client.protocol.replay import ReplayGuard
-from agent_client.protocol.text import loads
+from agent_client.protocol.text import dumps, loads
 from tests.protocol.ends import FACTS, START
 
 
@@ -108,6 +109,21 @@ def test_brackets_inside_strings_are_no_depth_and_a_thousand_levels_are_refused(
     assert loads('{"a": "' + "[" * 1000 + '"}')
     with pytest.raises(MessageTooDeep):
         loads('{"a":' * 1000 + "1" + "}" * 1000)
+
+
+def test_what_the_other_side_would_take_for_too_deep_is_not_written():
+    deep: object = "]" * 50
+    for _ in range(MAX_DEPTH - 1):
+        deep = [deep]
+    assert loads(dumps({"data": deep})) == {"data": deep}
+    with pytest.raises(MessageTooDeep):
+        dumps({"data": [deep]})
+
+
+@pytest.mark.parametrize("half", ["\ud800", {"\ud800": 1}])
+def test_half_a_surrogate_pair_is_not_written(half):
+    with pytest.raises(MalformedMessage):
+        dumps({"data": half})
 
 
 @pytest.mark.parametrize(
