@@ -16,7 +16,7 @@ from agent_client.wakeup import WakeUp
 
 EXIT_FAULT = 1  # a supervisor starts the agent again
 EXIT_USAGE = 2
-LOOK_EVERY = 5.0  # seconds between looks at the link's thread
+LOOK_EVERY = 5.0  # seconds between looks at the threads
 
 log = logging.getLogger("agent")
 
@@ -63,8 +63,9 @@ def _run(settings: Settings) -> int:
     agent.start()
     try:
         while not _woken(stop):
-            if not agent.link.alive:
-                log.critical("the link's thread is gone, agent=%s", settings.agent_id)
+            trouble = agent.trouble()
+            if trouble:  # the panel would go on showing an agent that answers nothing
+                log.critical("the agent ends to be started again: %s, agent=%s", trouble, settings.agent_id)
                 return EXIT_FAULT
     finally:
         agent.stop()

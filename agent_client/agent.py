@@ -36,6 +36,14 @@ class Agent:
         self.pool.start()
         self.link.start()
 
+    def trouble(self) -> Optional[str]:
+        """Say what of the agent does not work any more although nobody stopped it, in a few words."""
+        if not self.link.alive:
+            return "the link's thread ended"
+        if not self.sampler.alive:
+            return "the thread for figures ended"
+        return self.pool.trouble()
+
     def stop(self) -> None:
         """Say good-bye to the master, kill what commands started, end all threads."""
         self.link.stop(STOP_LINK)

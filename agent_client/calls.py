@@ -39,6 +39,11 @@ class Call:
         """Seconds until the time limit, never negative."""
         return max(0.0, self.deadline - steady())
 
+    @property
+    def overdue(self) -> float:
+        """Seconds since the time limit, never negative."""
+        return max(0.0, steady() - self.deadline)
+
     def start_clock(self) -> None:
         """Count the time limit from now on: waiting for a free thread does not count."""
         self.deadline = steady() + self.timeout

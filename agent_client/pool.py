@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Union
+from typing import Any, Callable, Optional, Union
 
 from agent_client.calls import Call, Refused
 from agent_client.commands import Prepared
@@ -15,6 +15,7 @@ from agent_client.steady import steady
 
 THREADS = 8  # commands that run at the same time; most wait for a child process
 WAITING = 64  # commands that wait for a thread; beyond it the master is told `busy`
+STUCK = 10.0  # seconds past its time limit after which a command counts as one that never ends
 
 log = logging.getLogger("agent.commands")
 
@@ -105,6 +106,16 @@ class Pool:
                 thread.join(max(0.0, deadline - steady()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    def trouble(self) -> Optional[str]:
+        """Say why no command can run any more, in a few words; a thread cannot be stopped, only the agent can."""
+        with self._changed:
+            running = list(self._running)
+        stuck = sum(call.overdue >= STUCK for call in running)
+        if stuck >= len(self._threads):
+            return f"all {stuck} threads for commands hang"
+        ended = [thread.name for thread in self._threads if not thread.is_alive()]
+        return f"thread {ended[0]} ended" if ended else None
+
     def _work(self) -> None:
         while True:
             with self._changed:
@@ -115,12 +126,14 @@ class Pool:
                 job = self._waiting.popleft()
                 self._running.add(job.prepared.call)
             try:
-                job.deliver(run(job.prepared))
-            except Exception:
-                log.exception("the outcome of %s was lost", job.prepared.name)
-            finally:
+                outcome = run(job.prepared)
+            finally:  # before it is delivered: waiting for a slow line is not running
                 with self._changed:
                     self._running.discard(job.prepared.call)
+            try:
+                job.deliver(outcome)
+            except Exception:
+                log.exception("the outcome of %s was lost", job.prepared.name)
 
 
 def run(prepared: Prepared) -> Outcome:
@@ -132,6 +145,6 @@ def run(prepared: Prepared) -> Outcome:
         return Answer(prepared.action.run(call))
     except Refused as exc:
         return Failure(exc.code, str(exc)[:MAX_SENTENCE])
-    except Exception as exc:
+    except BaseException as exc:  # a service that calls sys.exit() must not take the thread with it
         log.exception("%s failed, command=%s", prepared.name, call.command_id)
         return Failure(Code.INTERNAL, f"{prepared.name} failed: {printable(f'{type(exc).__name__}: {exc}')}")

@@ -42,6 +42,11 @@ class Sampler:
             self._asked = deliver
             self._changed.notify()
 
+    @property
+    def alive(self) -> bool:
+        """Tell whether the thread runs; before `stop` it always should."""
+        return self._thread.is_alive()
+
     def stop(self, timeout: float) -> None:
         """End the thread and wait for it."""
         with self._changed:
