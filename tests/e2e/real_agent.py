@@ -10,9 +10,21 @@ from tests.e2e.cluster import ROOT
 
 
 class RealAgent:
-    """`python3 -m agent_client` in a folder of its own; its log is kept."""
+    """`python3 -m agent_client` in a folder of its own; its log is kept.
 
-    def __init__(self, folder: Path, urls: list[str], agent_id: str, secret: str) -> None:
+    `inside` is a command that runs it somewhere else, such as in a network namespace; `more` are variables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        urls: list[str],
+        agent_id: str,
+        secret: str,
+        *,
+        inside: tuple[str, ...] = (),
+        **more: str,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "agent.log"
         environment = {
@@ -23,10 +35,15 @@ class RealAgent:
             "AGENT_ID": agent_id,
             "AGENT_SECRET": secret,
             "ALLOW_INSECURE": "1",
+            **more,
         }
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent_client"], cwd=folder, env=environment, stdout=log, stderr=log
+                [*inside, sys.executable, "-m", "agent_client"],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
 
     @property
