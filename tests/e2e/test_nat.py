@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.demo import Demo, eventually
+from tests.faults import namespaces
+from tests.faults.namespaces import ip, join
 from yumna_panel.demo.places import CHECKOUT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.netns]
@@ -42,60 +43,23 @@ class Network:
 
     def inside(self, name: str, *command: str) -> tuple[str, ...]:
         """The command, run in a namespace."""
-        return ("ip", "netns", "exec", name, *command)
+        return namespaces.inside(name, *command)
 
     def run(self, name: str, *command: str, **options) -> subprocess.CompletedProcess[str]:
         """Run a command in a namespace."""
-        return subprocess.run(
-            self.inside(name, *command), capture_output=True, text=True, timeout=30, **options
-        )
+        return namespaces.run(name, *command, **options)
 
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    mark = uuid.uuid4().hex[:6]
-    made = Network(*(f"yt-{mark}-{role}" for role in ("master", "router", "agent")))
-    names = (made.master, made.router, made.agent)
-    try:
-        for name in names:
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
+    with namespaces.namespaces("master", "router", "agent") as names:
+        made = Network(*names)
         join(made.master, "eth0", f"{MASTER}/24", made.router, "wan", f"{ROUTER}/24")
         join(made.agent, "eth0", f"{AGENT}/24", made.router, "lan", f"{GATEWAY}/24")
         ip("-n", made.agent, "route", "add", "default", "via", GATEWAY)
         made.run(made.router, "sysctl", "-qw", "net.ipv4.ip_forward=1", check=True)
         made.run(made.router, "nft", "-f", "-", input=RULES, check=True)
         yield made
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-def join(
-    first: str, first_name: str, first_address: str, second: str, second_name: str, second_address: str
-) -> None:
-    """Lay a cable between two namespaces."""
-    ip(
-        "link",
-        "add",
-        first_name,
-        "netns",
-        first,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        second_name,
-        "netns",
-        second,
-    )
-    for name, device, address in ((first, first_name, first_address), (second, second_name, second_address)):
-        ip("-n", name, "address", "add", address, "dev", device)
-        ip("-n", name, "link", "set", device, "up")
 
 
 @pytest.fixture(scope="module")
