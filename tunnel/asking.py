@@ -55,6 +55,9 @@ class Calls:
         """The inboxes we wait for."""
         return {call.address for call in self._calls.values()}
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
     async def ask(self, route: Route, agent_id: str, request: Request, deadline: float) -> Outcome | None:
         """Ask the worker behind `route`; None when it does not hold this session, so that nothing was sent."""
         if not self._bus.joined:

@@ -21,6 +21,7 @@ class RouteCache:
 
     def __init__(self) -> None:
         self._routes: OrderedDict[str, Route] = OrderedDict()
+        self.dropped = 0  # times that something was forgotten: what was read before is not to be put after
 
     def get(self, agent_id: str) -> Route | None:
         """Return the remembered route."""
@@ -36,10 +37,12 @@ class RouteCache:
     def drop(self, agent_id: str) -> None:
         """Forget an agent's route."""
         self._routes.pop(agent_id, None)
+        self.dropped += 1
 
     def clear(self) -> None:
         """Forget every route: an announcement was lost."""
         self._routes.clear()
+        self.dropped += 1
 
 
 def read(agent_id: str) -> Route | None:

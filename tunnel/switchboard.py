@@ -92,10 +92,16 @@ class Switchboard:
             except DatabaseError as exc:
                 log.warning("the route of an agent could not be read: %s agent=%s", exc, agent_id)
                 return Outcome(code=Code.NOT_SENT, error="the database is away, the command was not sent")
+            if outcome is None or outcome.code is Code.RELAY_LOST:
+                self.routes.drop(agent_id)  # its worker holds it no more, or is gone
             if outcome is not None:
                 return outcome
-            self.routes.drop(agent_id)
         return Outcome(code=Code.NOT_CONNECTED)
+
+    @property
+    def asking(self) -> bool:
+        """Tell whether somebody here waits for another worker."""
+        return len(self._calls) > 0
 
     def announce(self, news: str, **members: Any) -> None:
         """Tell every process; lost without harm when Redis is away, for the database is the truth."""
@@ -161,11 +167,15 @@ class Switchboard:
         """Read a route from the database; a hundred callers of one agent read its row once."""
         task = self._reading.get(agent_id)
         if task is None:
-            task = asyncio.create_task(in_thread(routes.read, agent_id), name=f"route {agent_id}")
+            task = asyncio.create_task(self._read_and_keep(agent_id), name=f"route {agent_id}")
             self._reading[agent_id] = task
             task.add_done_callback(lambda _: self._reading.pop(agent_id, None))
-        route = await asyncio.shield(task)
-        if route is not None:
+        return await asyncio.shield(task)
+
+    async def _read_and_keep(self, agent_id: str) -> Route | None:
+        dropped = self.routes.dropped
+        route = await in_thread(routes.read, agent_id)
+        if route is not None and dropped == self.routes.dropped:  # else news came that may be of this agent
             self.routes.put(agent_id, route)
         return route
 

@@ -123,14 +123,18 @@ class Worker:
         held = list(self._by_session.values())
         log.info("worker stops: %d tunnels say goodbye worker=%s", len(held), self.id)
         for connection in held:
-            connection.goodbye(round(random.uniform(0, settings.RECONNECT_SPREAD), 3))  # noqa: S311 - jitter
+            _say_goodbye(connection)
         until = time.monotonic() + settings.DRAIN
-        while any(one.pending for one in held) and time.monotonic() < until:  # noqa: ASYNC110 - a few looks
+        while self._awaited(held) and time.monotonic() < until:  # noqa: ASYNC110 - a few looks
             await asyncio.sleep(DRAIN_LOOK)
         for connection in held:
             connection.close(CloseCode.WORKER_RESTART)
         await asyncio.gather(*(connection.closed() for connection in held))
         await self._finish()
+
+    def _awaited(self, held: list[AgentConnection]) -> bool:
+        """Tell whether anybody waits for our agents, or one of our own callers for an agent elsewhere."""
+        return self.switchboard.asking or any(connection.pending for connection in held)
 
     async def _finish(self) -> None:
         me = asyncio.current_task()
@@ -185,6 +189,7 @@ class Worker:
         )
         self._tell_state(admission.welcome.server, admission.welcome.agent_id)
         if self.stopping:
+            _say_goodbye(connection)
             connection.close(CloseCode.WORKER_RESTART)
         else:  # a suspension or a newer session since the claim was told when there was no socket to close
             self._spawn(self._cut_unwelcome({str(session): admission.welcome}), session)
@@ -398,3 +403,7 @@ class Worker:
             log.warning("the database is away: %s", exc)
         except Exception:
             log.exception("a task of the worker failed")
+
+
+def _say_goodbye(connection: AgentConnection) -> None:
+    connection.goodbye(round(random.uniform(0, settings.RECONNECT_SPREAD), 3))  # noqa: S311 - jitter

@@ -76,11 +76,7 @@ class Cluster:
         for name in workers:
             self.start_worker(name)
         for name in workers:
-            until(
-                lambda name=name: self._answers(self.ports[name]),
-                30,
-                f"{name} answers; {self.log(name)[-2000:]}",
-            )
+            self.wait_for(name)
         return self
 
     def start_redis(self) -> None:
@@ -95,6 +91,10 @@ class Cluster:
         """Start a web worker, on its former port if it had one."""
         port = self.ports.setdefault(name, free_port())
         self._spawn(name, [sys.executable, *SERVERS[self.server], str(port)])
+
+    def wait_for(self, name: str, seconds: float = 30.0) -> None:
+        """Wait until a web worker answers."""
+        until(lambda: self._answers(self.ports[name]), seconds, f"{name} answers; {self.log(name)[-2000:]}")
 
     def start_background(self) -> None:
         """Start the background worker."""

@@ -7,12 +7,14 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
 from servers.errors import CommandError
+from servers.models import Server
+from tunnel import presence
 from tunnel.dispatch import asend_command, send_command
 
 
 def run_in_thread(request: HttpRequest, agent_id: str, command: str) -> JsonResponse:
     try:
-        data = send_command(agent_id, command, request.GET.dict(), timeout=5)
+        data = send_command(agent_id, command, request.GET.dict(), timeout=_timeout(request))
     except CommandError as exc:
         return JsonResponse({"code": exc.code, "ran": exc.ran, "pid": os.getpid()})
     return JsonResponse({"data": data, "pid": os.getpid()})
@@ -20,7 +22,7 @@ def run_in_thread(request: HttpRequest, agent_id: str, command: str) -> JsonResp
 
 async def run_on_loop(request: HttpRequest, agent_id: str, command: str) -> JsonResponse:
     try:
-        data = await asend_command(agent_id, command, request.GET.dict(), timeout=5)
+        data = await asend_command(agent_id, command, request.GET.dict(), timeout=_timeout(request))
     except CommandError as exc:
         return JsonResponse({"code": exc.code, "ran": exc.ran, "pid": os.getpid()})
     return JsonResponse({"data": data, "pid": os.getpid()})
@@ -36,7 +38,18 @@ async def run_bare(request: HttpRequest, agent_id: str, count: int) -> JsonRespo
     return JsonResponse({"seconds": seconds})
 
 
+def states(request: HttpRequest) -> JsonResponse:
+    """Say what is shown of every node."""
+    shown = presence.of(Server.objects.all())
+    return JsonResponse({one.agent_id: shown[one.pk].state.value for one in Server.objects.all()})
+
+
+def _timeout(request: HttpRequest) -> float:
+    return float(request.GET.get("timeout", 5))
+
+
 urlpatterns = [
+    path("test/states", states),
     path("test/bare/<agent_id>/<int:count>", run_bare),
     path("test/thread/<agent_id>/<command>", run_in_thread),
     path("test/loop/<agent_id>/<command>", run_on_loop),

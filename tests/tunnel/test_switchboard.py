@@ -9,6 +9,7 @@ from channels.layers import get_channel_layer
 from agent_client.protocol import Code
 from tests.tunnel.nodes import Node, Sockets, silent
 from tests.tunnel.waiting import until
+from tunnel import routes
 from tunnel import switchboard as switchboard_module
 from tunnel.letters import Letter, seal
 from tunnel.requests import Request
@@ -127,6 +128,7 @@ async def test_a_lost_letter_ends_the_calls_on_its_link_and_the_next_call_works(
     pair.caller.bus._outlet(pair.holder.bus.inbox)._number += 1  # as if Redis had dropped one
     assert (await asyncio.wait_for(task, 3)).code is Code.RELAY_LOST
     pair.node.handler = Node.__init__.__defaults__[1]
+    pair.route()  # it is read again, and is the same
     assert (await pair.ask()).code is None
 
 
@@ -137,6 +139,7 @@ async def test_a_holder_that_falls_silent_ends_its_calls(pair, monkeypatch):
     await until(lambda: pair.node.commands)
     pair.holder._ticker.cancel()
     assert (await asyncio.wait_for(task, 5)).code is Code.RELAY_LOST
+    assert pair.caller.routes.get("web-01") is None, "the next command would go the same way"
 
 
 async def test_nothing_written_to_redis_by_others_runs(pair):
@@ -187,6 +190,24 @@ async def test_a_missed_announcement_clears_every_route(pair):
     pair.holder.bus._outlet(switchboard_module.GROUP)._number += 1
     pair.holder.announce("state", server=1, agent="web-02")
     await until(lambda: pair.caller.routes.get("web-01") is None)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_news_that_comes_while_a_route_is_read_is_not_overwritten(pair, monkeypatch):
+    old = pair.caller.routes.get("web-01")
+    pair.caller.routes.drop("web-01")
+    loop = asyncio.get_running_loop()
+
+    def read_and_be_told(_agent_id: str) -> Route:
+        asyncio.run_coroutine_threadsafe(told(), loop).result(5)
+        return old
+
+    async def told() -> None:
+        pair.caller.heard({"kind": "news", "news": "state", "server": 1, "agent": "web-01"}, "another")
+
+    monkeypatch.setattr(routes, "read", read_and_be_told)
+    assert (await pair.ask()).code is None
+    assert pair.caller.routes.get("web-01") is None
 
 
 async def test_an_agent_that_does_not_read_gets_no_more_commands(pair):
