@@ -1,4 +1,4 @@
-"""`python -m agent_client`: run the agent until SIGTERM or Ctrl-C."""
+"""`python -m agent_client`: run the agent until SIGTERM or Ctrl-C, or look why it cannot connect."""
 
 import argparse
 import logging
@@ -32,6 +32,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
     except WrongSetting as exc:
         sys.stderr.write(f"yumna-agent: {exc}\n")
         return EXIT_USAGE
+    if options.command == "doctor":
+        return _doctor(settings)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -41,12 +43,20 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="yumna-agent", description="Connect this machine to its panel.")
-    parser.add_argument("command", nargs="?", choices=("run", "version"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "doctor", "version"), default="run")
     parser.add_argument(
         "--env-file", type=Path, help="file with NAME=value lines, after the environment and .env"
     )
     parser.add_argument("--verbose", action="store_true", help="log every try to connect")
     return parser
+
+
+def _doctor(settings: Settings) -> int:
+    from agent_client import doctor
+    from agent_client.hardening import harden
+
+    harden(os.environ)
+    return doctor.run(settings)
 
 
 def _run(settings: Settings) -> int:

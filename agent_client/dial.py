@@ -15,7 +15,8 @@ from agent_client.address import Address
 from agent_client.backoff import Ending
 from agent_client.patience import Patience, TimedOut
 from agent_client.proxy import Proxy, WrongProxy
-from agent_client.tls import client_context, in_words
+from agent_client.tls import client_context
+from agent_client.tls import in_words as tls_in_words
 from agent_client.upgrade import Credentials, WrongAnswer, upgrade
 
 SHORTEST_TRY = 1.0  # seconds for one of several addresses; a host far away answers within
@@ -60,11 +61,11 @@ def dial(
     except WrongProxy as exc:
         raise DialFailed(Ending.UNREACHABLE, str(exc)) from exc
     except ssl.SSLError as exc:
-        raise DialFailed(Ending.UNREACHABLE, in_words(exc)) from exc
+        raise DialFailed(Ending.UNREACHABLE, tls_in_words(exc)) from exc
     except OSError as exc:
-        raise DialFailed(Ending.UNREACHABLE, _reason(exc)) from exc
+        raise DialFailed(Ending.UNREACHABLE, in_words(exc)) from exc
     try:
-        return Connection(sock, upgrade(sock, address, credentials, patience))
+        return Connection(sock, upgrade(sock, address, credentials, patience).received)
     except WrongAnswer as exc:
         sock.close()
         raise DialFailed(Ending.REFUSED if exc.refused else Ending.UNREACHABLE, str(exc)) from exc
@@ -75,7 +76,7 @@ def dial(
         ) from exc
     except OSError as exc:
         sock.close()
-        raise DialFailed(Ending.UNREACHABLE, f"the WebSocket handshake broke off: {_reason(exc)}") from exc
+        raise DialFailed(Ending.UNREACHABLE, f"the WebSocket handshake broke off: {in_words(exc)}") from exc
     except BaseException:
         sock.close()
         raise
@@ -85,20 +86,20 @@ def _reach(address: Address, ca_file: Optional[str], patience: Patience) -> Sock
     """Return a non-blocking socket to the master, inside TLS where the address says so."""
     through = proxy.proxy_for(address)
     host, port = (through.host, through.port) if through else (address.host, address.port)
-    sock: Socket = _connect(_resolve(host, port, patience), patience)
+    sock: Socket = connect(resolve(host, port, patience), patience)
     try:
-        _tune(sock)
+        tune(sock)
         if through:
-            _ask(sock, through, address, patience)
+            ask_proxy(sock, through, address, patience)
         if address.secure:
-            sock = _secure(sock, address.host, ca_file, patience)
+            sock = secure(sock, address.host, ca_file, patience)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _resolve(host: str, port: int, patience: Patience) -> list[AddressInfo]:
+def resolve(host: str, port: int, patience: Patience) -> list[AddressInfo]:
     """Look a name up in a thread: the system's resolver can neither be interrupted nor given a deadline."""
     found: SimpleQueue[Union[list[AddressInfo], OSError, UnicodeError]] = SimpleQueue()
 
@@ -120,7 +121,7 @@ def _resolve(host: str, port: int, patience: Patience) -> list[AddressInfo]:
     return answer
 
 
-def _connect(infos: list[AddressInfo], patience: Patience) -> socket.socket:
+def connect(infos: list[AddressInfo], patience: Patience) -> socket.socket:
     """Try the addresses of a host in turn."""
     failure: Exception = OSError("the host has no address")
     for left, info in zip(range(len(infos), 0, -1), infos):
@@ -153,13 +154,14 @@ def _connect_to(info: AddressInfo, patience: Patience) -> socket.socket:
     return sock
 
 
-def _tune(sock: socket.socket) -> None:
+def tune(sock: socket.socket) -> None:
+    """Send small messages at once, and keep what is urgent from queueing behind much."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_LOWAT)
 
 
-def _ask(sock: socket.socket, through: Proxy, address: Address, patience: Patience) -> None:
+def ask_proxy(sock: socket.socket, through: Proxy, address: Address, patience: Patience) -> None:
     """Have the proxy connect us to the master."""
     patience.send_all(sock, proxy.connect_request(through, address))
     answer = b""
@@ -171,7 +173,8 @@ def _ask(sock: socket.socket, through: Proxy, address: Address, patience: Patien
     proxy.check_answer(answer)
 
 
-def _secure(sock: socket.socket, host: str, ca_file: Optional[str], patience: Patience) -> ssl.SSLSocket:
+def secure(sock: socket.socket, host: str, ca_file: Optional[str], patience: Patience) -> ssl.SSLSocket:
+    """Put TLS over `sock`, which belongs to the result from now on; the master proves that it is `host`."""
     context = client_context(ca_file)
     wrapped = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     try:
@@ -182,7 +185,8 @@ def _secure(sock: socket.socket, host: str, ca_file: Optional[str], patience: Pa
     return wrapped
 
 
-def _reason(exc: OSError) -> str:
+def in_words(exc: OSError) -> str:
+    """Say what is wrong with the network."""
     if isinstance(exc, socket.gaierror):
         return f"the name of the host cannot be resolved ({exc.strerror})"
     return (exc.strerror or str(exc)).lower()

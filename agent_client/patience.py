@@ -4,7 +4,7 @@ import selectors
 import socket
 import ssl
 from functools import partial
-from typing import Callable, Optional, TypeVar
+from typing import Callable, Optional, Protocol, TypeVar
 
 from agent_client.steady import steady
 from agent_client.wakeup import WakeUp
@@ -19,6 +19,13 @@ class TimedOut(Exception):
 
 
 Result = TypeVar("Result")
+
+
+class Waitable(Protocol):
+    """What a selector can wait on."""
+
+    def fileno(self) -> int:
+        """Return the number of its file."""
 
 
 class Patience:
@@ -42,7 +49,7 @@ class Patience:
         """Wake who waits with this patience."""
         self._wakeup.wake()
 
-    def wait(self, sock: Optional[socket.socket] = None, events: int = 0) -> bool:
+    def wait(self, sock: Optional[Waitable] = None, events: int = 0) -> bool:
         """Wait until `sock` is ready (True), or somebody woke us (False).
 
         Raises:

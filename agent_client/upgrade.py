@@ -3,7 +3,7 @@
 import socket
 from dataclasses import dataclass, field
 from selectors import EVENT_READ
-from typing import Any
+from typing import Any, Optional
 
 from agent_client.address import Address
 from agent_client.patience import Patience, Stopped, TimedOut
@@ -21,11 +21,15 @@ REFUSALS = frozenset({401, 403})
 
 
 class WrongAnswer(Exception):
-    """The master's HTTP answer is no WebSocket; `refused` tells a refusal of this agent from other trouble."""
+    """The master's HTTP answer is no WebSocket; `refused` tells a refusal of this agent from other trouble.
 
-    def __init__(self, reason: str, *, refused: bool = False) -> None:
+    `status` is that of the answer, None when it has none.
+    """
+
+    def __init__(self, reason: str, *, status: Optional[int] = None) -> None:
         super().__init__(reason)
-        self.refused = refused
+        self.status = status
+        self.refused = status in REFUSALS
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,14 @@ class Credentials:
 
     agent_id: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """What the master agreed to; `received` are bytes that arrived behind the handshake."""
+
+    received: bytes
+    subprotocol: Optional[str]
 
 
 class _Blocking:
@@ -71,8 +83,14 @@ class _Blocking:
         """Leave the socket to whom it belongs."""
 
 
-def upgrade(sock: socket.socket, address: Address, credentials: Credentials, patience: Patience) -> bytes:
-    """Make `sock` a WebSocket; returns the bytes that arrived behind the handshake.
+def upgrade(
+    sock: socket.socket,
+    address: Address,
+    credentials: Credentials,
+    patience: Patience,
+    subprotocol: str = SUBPROTOCOL,
+) -> Upgraded:
+    """Make `sock` a WebSocket.
 
     Raises:
         WrongAnswer: the master did not agree.
@@ -92,7 +110,7 @@ def upgrade(sock: socket.socket, address: Address, credentials: Credentials, pat
             header=[
                 f"{ID_HEADER}: {credentials.agent_id}",
                 f"{SECRET_HEADER}: {credentials.secret}",
-                f"Sec-WebSocket-Protocol: {SUBPROTOCOL}",
+                f"Sec-WebSocket-Protocol: {subprotocol}",
             ],
         )
     except WebSocketBadStatusException as exc:
@@ -103,17 +121,18 @@ def upgrade(sock: socket.socket, address: Address, credentials: Credentials, pat
         raise
     except Exception as exc:  # whatever a hostile answer makes the library raise
         raise WrongAnswer("the answer to the WebSocket handshake is none") from exc
-    _check(websocket.status, websocket.headers or {})
-    return blocking.buffer
+    return Upgraded(blocking.buffer, _selected(websocket.status, websocket.headers or {}, subprotocol))
 
 
-def _check(status: int, headers: "dict[str, str]") -> None:
+def _selected(status: int, headers: "dict[str, str]", offered: str) -> Optional[str]:
     if status != SWITCHING_PROTOCOLS:  # websocket-client takes a redirect it does not follow for a success
         raise _refusal(status)
-    if headers.get("sec-websocket-protocol", SUBPROTOCOL) != SUBPROTOCOL:
+    selected = headers.get("sec-websocket-protocol")
+    if selected not in (None, offered):
         raise WrongAnswer("the master selected a subprotocol that was not offered")
     if "sec-websocket-extensions" in headers:
         raise WrongAnswer("the master uses a WebSocket extension that was not offered")
+    return selected
 
 
 def _refusal(status: int) -> WrongAnswer:
@@ -121,13 +140,16 @@ def _refusal(status: int) -> WrongAnswer:
         return WrongAnswer(
             f"the master refused this agent with status {status}: check AGENT_ID and AGENT_SECRET, and in the "
             "panel that the server exists, is not suspended and has the connection type tunnel",
-            refused=True,
+            status=status,
         )
     if 300 <= status < 400:
         return WrongAnswer(
             f"the master answered with a redirect ({status}), which is never followed: put the final address "
-            "into MASTER_URL"
+            "into MASTER_URL",
+            status=status,
         )
     if status == 404:
-        return WrongAnswer("there is no tunnel at this address (404): check the path of MASTER_URL")
-    return WrongAnswer(f"the master answered with status {status}")
+        return WrongAnswer(
+            "there is no tunnel at this address (404): check the path of MASTER_URL", status=status
+        )
+    return WrongAnswer(f"the master answered with status {status}", status=status)

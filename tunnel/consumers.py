@@ -9,14 +9,15 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
-from agent_client.protocol.handshake import SUBPROTOCOL
-from tunnel import handshake, metrics, refusals, worker
+from agent_client.protocol.handshake import CHECK_SUBPROTOCOL, SUBPROTOCOL
+from tunnel import handshake, metrics, refusals, trials, worker
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection
 from tunnel.handshake import Admission, Overloaded, Refused
 from tunnel.logs import about
 from tunnel.models import RefusalReason
 from tunnel.sessions import NoLongerWelcome
+from tunnel.trials import Trial
 from tunnel.worker import Worker
 
 Message = dict[str, Any]
@@ -38,7 +39,7 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connection: AgentConnection | None = None
+        self.connection: AgentConnection | Trial | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Run until the socket is gone; the session ends with it, whatever ends this task.
@@ -74,7 +75,10 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
             here = await worker.current()
             if here.stopping:
                 raise HandshakeFailed("this worker stops")
-            await here.open(admission, session)
+            if admission.trial and trials.full():
+                raise HandshakeFailed("too many handshakes are only tried")
+            if not admission.trial:
+                await here.open(admission, session)
         except (Refused, NoLongerWelcome) as exc:
             metrics.handshake("refused")
             address = handshake.client_address(self.scope)
@@ -88,7 +92,12 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
             log.error("a handshake could not be judged: %r", exc)
             await self._unavailable(exc)
         else:
-            await self._accept(here, admission, session)
+            await (self._try(admission) if admission.trial else self._accept(here, admission, session))
+
+    async def _try(self, admission: Admission) -> None:
+        await self.send({"type": "websocket.accept", "subprotocol": CHECK_SUBPROTOCOL})
+        metrics.handshake("checked")
+        self.connection = Trial(admission, self.send)
 
     async def _accept(self, here: Worker, admission: Admission, session: uuid.UUID) -> None:
         subprotocol = None if admission.basic else SUBPROTOCOL

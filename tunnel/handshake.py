@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from agent_client.protocol.handshake import (
+    CHECK_SUBPROTOCOL,
     ID_HEADER,
     SECRET_HEADER,
     SUBPROTOCOL,
@@ -58,11 +59,12 @@ class Overloaded(Exception):
 
 @dataclass(frozen=True)
 class Admission:
-    """An agent that may in, and how it dialled."""
+    """An agent that may in, and how it dialled; `trial` when it only wants to know whether it may."""
 
     welcome: Welcome
     basic: bool
     address: str
+    trial: bool = False
 
 
 async def judge(scope: Scope) -> Admission:
@@ -86,7 +88,8 @@ async def judge(scope: Scope) -> Admission:
         attempts.failed(address, agent_id)
         raise
     attempts.succeeded(address, agent_id)
-    return Admission(welcome, SUBPROTOCOL not in scope.get("subprotocols", ()), address)
+    offered = scope.get("subprotocols", ())
+    return Admission(welcome, SUBPROTOCOL not in offered, address, CHECK_SUBPROTOCOL in offered)
 
 
 def claimed_id(scope: Scope) -> str:

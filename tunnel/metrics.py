@@ -38,7 +38,7 @@ OTHER: Final = "other"
 
 
 def handshake(result: str) -> None:
-    """Count a handshake: `accepted`, `refused` or `unavailable`."""
+    """Count a handshake: `accepted`, `checked`, `refused` or `unavailable`."""
     if prometheus is not None:
         _handshakes.labels(result).inc()
 

@@ -4,6 +4,7 @@ import re
 
 PATH = "/tunnel"
 SUBPROTOCOL = "yumna.tunnel.v1"
+CHECK_SUBPROTOCOL = "yumna.tunnel.check.v1"  # a handshake that is only tried: it claims no session
 ID_HEADER = "X-Agent-ID"
 SECRET_HEADER = "X-Agent-Secret"  # noqa: S105 - the name of a header
 MAX_SECRET_BYTES = 256

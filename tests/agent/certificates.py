@@ -39,8 +39,10 @@ class Authority:
         self.file = folder / "authority.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, *, address: str = "127.0.0.1", name: str = "localhost", days: int = 5) -> ssl.SSLContext:
-        """Return a server's context with a certificate for `address` and `name` that ends in `days` days."""
+    def server(
+        self, *, address: str = "127.0.0.1", name: str = "localhost", days: int = 5, since: int = -9
+    ) -> ssl.SSLContext:
+        """Return a server's context with a certificate for `address` and `name`, valid from `since` to `days` days on."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address(address))]
@@ -50,7 +52,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 9 * DAY)
+            .not_valid_before(now + since * DAY)
             .not_valid_after(now + days * DAY)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -263,7 +263,7 @@ def test_of_several_addresses_a_dead_one_does_not_use_up_the_time(monkeypatch):
             one.connect_ex(full.getsockname())
         info = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
         both = [(*info, full.getsockname()), (*info, ("127.0.0.1", master.port))]
-        monkeypatch.setattr(dial_module, "_resolve", lambda *_: both)
+        monkeypatch.setattr(dial_module, "resolve", lambda *_: both)
         monkeypatch.setattr(dial_module, "LONGEST_TRY", 0.3)
         monkeypatch.setattr(dial_module, "SHORTEST_TRY", 0.1)
         try_once("ws://panel.test/tunnel")

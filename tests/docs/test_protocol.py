@@ -9,7 +9,7 @@ from agent_client.figures import Sampler, best_source
 from agent_client.protocol import AgentSession, MasterSession, limits
 from agent_client.protocol.codes import AGENT_CODES, NOT_RUN_CODES, UNKNOWN_OUTCOME_CODES, CloseCode, Code
 from agent_client.protocol.frames import Kind
-from agent_client.protocol.handshake import ID_HEADER, PATH, SECRET_HEADER, SUBPROTOCOL
+from agent_client.protocol.handshake import CHECK_SUBPROTOCOL, ID_HEADER, PATH, SECRET_HEADER, SUBPROTOCOL
 from agent_client.protocol.limits import Timing
 from agent_client.protocol.messages import (
     FROM_AGENT,
@@ -30,7 +30,7 @@ from agent_client.services import agent as agent_service
 from agent_client.services import system as system_service
 from tests.docs.pages import blocks, page, rows, words
 from tests.protocol.ends import FACTS
-from tunnel import attempts, letters, links
+from tunnel import attempts, letters, links, trials
 from tunnel import bus as bus_module
 from tunnel import switchboard as switchboard_module
 
@@ -110,6 +110,8 @@ def test_every_frame_kind_is_told():
         (r"more than (\d+) s old", limits.MAX_AGE),
         (r"At most ([\d,]+) are held", limits.MAX_REMEMBERED_IDS),
         (r"answers `HELLO` within (\d+) s", limits.HELLO_TIMEOUT),
+        (r"closes with 1000, (\d+) s after accept", trials.LONGEST),
+        (r"One worker has at most (\d+) of them", trials.MAX_UNDER_WAY),
         (r"basic agents: (\d+) heartbeats", limits.BASIC_SILENCE_FACTOR),
         (r"initial windows are (\d+) KiB", limits.INITIAL_WINDOW // 1024),
         (r"(\d+)-byte header", limits.FRAME_HEADER),
@@ -133,6 +135,8 @@ def test_the_handshake_uses_the_names_of_the_page():
         f"{ID_HEADER}: ",
         f"{SECRET_HEADER}: ",
         f"Sec-WebSocket-Protocol: {SUBPROTOCOL}",
+        f"`{CHECK_SUBPROTOCOL}`",
+        f"the session `{trials.NAME}`",
     ):
         assert name in TEXT
 

@@ -1,6 +1,7 @@
 """The tunnel through real processes: any worker commands any agent, and no fault of one part ends another."""
 
 import contextlib
+import json
 import signal
 import threading
 import time
@@ -8,6 +9,7 @@ import uuid
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from tests.e2e.basic_agent import BasicAgent
 from tests.e2e.cluster import SERVERS, Cluster, until
@@ -93,6 +95,29 @@ def test_the_newest_of_two_agents_with_one_id_wins_within_a_second(cluster, node
         assert cluster.get(worker, f"/test/thread/{node[0]}/GET_STATS")["data"] == "second"
     assert state(cluster, node[0]) == "active"
     second.stop()
+
+
+def test_a_handshake_that_is_only_tried_cuts_nobody(cluster, node):
+    agent = dial(cluster, "a", node)
+    headers = {"X-Agent-ID": node[0], "X-Agent-Secret": node[1]}
+    options = {"subprotocols": ["yumna.tunnel.check.v1"], "proxy": None, "compression": None}
+    for worker in ("a", "b"):
+        with connect(cluster.url(worker), additional_headers=headers, **options) as trial:
+            assert trial.subprotocol == "yumna.tunnel.check.v1"
+            assert json.loads(trial.recv(5))["session"] == "check"
+            trial.send(json.dumps({"type": "PING", "timestamp": 7.0, "rtt": None}))
+            assert json.loads(trial.recv(5))["timestamp"] == 7.0
+            with pytest.raises(ConnectionClosed, match="1000"):
+                trial.recv(5)
+        with (
+            pytest.raises(InvalidStatus, match="403"),
+            connect(cluster.url(worker), additional_headers=headers | {"X-Agent-Secret": "no"}, **options),
+        ):
+            pass
+    assert cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
+    agent.stop()
+    rows = f"SELECT count(*) FROM tunnel_session WHERE server_id = (SELECT id FROM servers WHERE agent_id='{node[0]}')"
+    assert cluster.sql(rows) == [(1,)]
 
 
 @pytest.mark.parametrize(
