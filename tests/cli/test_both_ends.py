@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from typing import Any
 import psutil
 import pytest
 
+from agent_client import doctor
+from tests.agent.test_dial import listening
+from tests.agent.test_doctor import settings, stripping
 from tests.e2e.basic_agent import BasicAgent
 from tests.e2e.cluster import ROOT, Cluster, until
 from tests.e2e.real_agent import RealAgent
@@ -59,8 +63,9 @@ class Ended:
 class Panel:
     """A cluster with nodes of every kind, and the programs that ask it."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, secrets: dict[str, str]) -> None:
         self.cluster = cluster
+        self.secrets = secrets
         self.url = f"http://127.0.0.1:{cluster.ports['a']}"
         self.token = self.make_token("root", superuser=True, scopes=ALL)
         self._console = subprocess.Popen(
@@ -169,7 +174,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
         for agent in agents[2:]:
             agent.wait_for("HANDSHAKE_ACK")
         pinging.start()
-        made = Panel(cluster)
+        made = Panel(cluster, secrets)
         until(
             lambda: cluster.sql("select count(*) from tunnel_session where closed_at is not null")[0][0] == 1,
             15,
@@ -451,6 +456,97 @@ def test_ctrl_c_ends_a_run_with_130_at_once_and_the_command_with_it(panel: Panel
     finally:
         process.kill()
         process.communicate()
+
+
+# The doctors of both sides ------------------------------------------------------------------------------------------
+
+SICK = {  # how the server is made sick, and what the panel's doctor says: its exit code, words, and the fix
+    "wrong-secret": ("", Exit.REFUSED, "its agent is refused: wrong secret, from 127.0.0.1", "rotate-secret"),
+    "suspended": ("identity.suspend(s)", Exit.REFUSED, "suspended: its agent is refused", "reactivate"),
+    "no-tunnel": (
+        "Server.objects.filter(pk=s.pk).update(connection_type='http')",
+        Exit.REFUSED,
+        "its agent is refused: the connection type is not tunnel",
+        "set the connection type",
+    ),
+    "unknown": ("s.delete()", Exit.NO_SUCH_SERVER, "no such server: unknown", ""),
+}
+
+
+@pytest.fixture(scope="module")
+def refused(panel: Panel) -> dict[str, Ended]:
+    """What the agents' doctors said on nodes that the panel refuses, each for another reason."""
+    code = "import json; from servers.models import Server; from servers import identity; secrets = {}\n"
+    for name, (change, *_) in SICK.items():
+        code += f"s, secrets[{name!r}] = identity.create({name!r}); {change}\n"
+    secrets = json.loads(panel.cluster.python(code + "print(json.dumps(secrets))").splitlines()[-1])
+    secrets["wrong-secret"] = "yts_wrong"
+    with ThreadPoolExecutor(len(SICK)) as pool:
+        said = pool.map(lambda name: doctor_of_the_agent(panel, name, secrets[name]), SICK)
+        return dict(zip(SICK, said, strict=True))
+
+
+def doctor_of_the_agent(panel: Panel, agent_id: str, secret: str) -> Ended:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "PYTHONIOENCODING": "utf-8",
+        "MASTER_URL": panel.cluster.url("a"),
+        "AGENT_ID": agent_id,
+        "AGENT_SECRET": secret,
+        "ALLOW_INSECURE": "1",
+    }
+    command = [sys.executable, "-m", "agent_client", "doctor"]
+    done = subprocess.run(
+        command, cwd=panel.cluster.folder, env=environment, capture_output=True, timeout=PATIENCE, check=False
+    )
+    assert secret not in (done.stdout + done.stderr).decode()
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.parametrize("end", ENDS[:2])
+@pytest.mark.parametrize("fault", SICK)
+def test_what_the_panel_does_not_tell_the_node_its_own_doctor_names(
+    panel: Panel, refused: dict[str, Ended], fault: str, end: str
+):
+    _, code, words, fix = SICK[fault]
+    assert refused[fault].code == Exit.REFUSED, refused[fault]
+    assert f"tunnel doctor {fault}" in refused[fault].stdout.splitlines()[-1]
+    here = until(lambda: told(panel.ask(end, "doctor", fault), words), 15, f"{fault} at {end}")
+    assert here.code == code, here
+    assert fix in here.stdout
+
+
+def told(ended: Ended, words: str) -> Ended | None:
+    return ended if words in ended.stdout + ended.stderr else None
+
+
+def test_the_agents_doctor_finds_a_healthy_way_and_leaves_its_tunnel_alone(panel: Panel):
+    of_alpha = (
+        "SELECT id FROM tunnel_session WHERE server_id = (SELECT id FROM servers WHERE agent_id='alpha')"
+    )
+    before = panel.cluster.sql(of_alpha)
+    ended = doctor_of_the_agent(panel, "alpha", panel.secrets["alpha"])
+    assert ended.code == Exit.DONE, ended
+    assert "✓ handshake: the panel lets this agent in" in ended.stdout
+    assert panel.cluster.sql(of_alpha) == before
+    assert "checked from 127.0.0.1" in panel.cluster.log("a")
+    assert panel.ask("local", "run", "alpha", "--", "true").code == Exit.DONE
+
+
+def test_a_proxy_that_strips_the_upgrade_before_a_real_panel_is_found(panel: Panel):
+    with listening(stripping(panel.cluster.ports["a"])) as port:
+        found = list(doctor.findings(settings(f"ws://127.0.0.1:{port}/tunnel")))
+    assert (found[-1].step, found[-1].ok) == ("handshake", False)
+    assert "the upgrade to a WebSocket was lost on the way (404)" in found[-1].detail
+
+
+def test_somebody_else_who_dials_with_the_id_of_a_connected_node_is_told(panel: Panel):
+    assert doctor_of_the_agent(panel, "bravo", "yts_wrong").code == Exit.REFUSED
+    for end in ENDS[:2]:
+        words = "somebody else dials with its agent id and is refused: wrong secret, from 127.0.0.1"
+        ended = until(lambda end=end, words=words: told(panel.ask(end, "doctor", "bravo"), words), 15)
+        assert ended.code == Exit.DONE
 
 
 @pytest.mark.parametrize("end", ENDS[:2])

@@ -10,12 +10,12 @@ from django.utils.translation import override
 
 from tests.cli.test_rest import at
 from tests.cli.web import Asked, problem, reply, serving
-from tunnel.cli import remote, rest_facts, words
+from tunnel.cli import doctor_node, remote, rest_facts, words
 from tunnel.cli.exits import Exit, Failure
 from tunnel.cli.facts import Secret
 from tunnel.cli.remote import Remote
 from tunnel.cli.rest_errors import NotThePanel
-from tunnel.models import CloseReason
+from tunnel.models import CloseReason, RefusalReason
 from tunnel.presence import State
 
 SERVER: dict[str, Any] = {
@@ -33,6 +33,8 @@ def test_states_and_reasons_are_those_of_the_panel_in_english():
             state.value: str(state.label) for state in State
         }
         assert {reason.value: str(reason.label) for reason in CloseReason} == words.REASONS
+        assert {reason.value: str(reason.label) for reason in RefusalReason} == words.REFUSALS
+    assert set(doctor_node.REFUSED_FIXES) == set(words.REFUSALS)
 
 
 def test_a_server_object_becomes_a_node():

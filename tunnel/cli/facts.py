@@ -42,6 +42,16 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """Handshakes in a server's name that were refused since its last session; `reason` is a `RefusalReason`."""
+
+    reason: str
+    address: str
+    times: int
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Change:
     """What a command changed of a server, and what its live tunnel felt of it."""
 

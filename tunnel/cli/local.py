@@ -16,10 +16,10 @@ from servers import access, identity
 from servers import nodes as door
 from servers.access import Console
 from servers.models import Server, Tag
-from tunnel import dispatch, layers, presence, worker
+from tunnel import dispatch, history, layers, presence, worker
 from tunnel.cli import doctor_node, doctor_panel
 from tunnel.cli.exits import Exit, Failure
-from tunnel.cli.facts import Change, Node, Secret, Tunnel
+from tunnel.cli.facts import Change, Node, Refused, Secret, Tunnel
 from tunnel.cli.finding import Finding
 from tunnel.cli.nearest import no_such_server
 from tunnel.conf import settings
@@ -79,6 +79,14 @@ class Local:
         if server is None:
             raise no_such_server(node, rows.values_list("name", "agent_id"), self._program)
         return self._read([server])[0]
+
+    def refused(self, node: Node) -> Refused | None:
+        """Return how handshakes of its agent were refused last."""
+        row = self._rows[node.agent_id].pk
+        last = history.standing_refusals([row]).get(row)
+        if last is None:
+            return None
+        return Refused(last.reason, last.address, last.times, last.last_at)
 
     def require_tunnels(self, nodes: Sequence[Node]) -> None:
         """See that the channel layer does not live in memory, and the tunnels in another process."""

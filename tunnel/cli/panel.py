@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
-from tunnel.cli.facts import Change, Node, Secret
+from tunnel.cli.facts import Change, Node, Refused, Secret
 from tunnel.cli.finding import Finding
 
 
@@ -25,6 +25,9 @@ class Panel(Protocol):
         Raises:
             Failure: there is none; the sentence offers the nearest names.
         """
+
+    def refused(self, node: Node) -> Refused | None:
+        """Return how handshakes of its agent were refused last, None when none was since its last session opened."""
 
     def require_tunnels(self, nodes: Sequence[Node]) -> None:
         """See that commands can get from here to these nodes at all."""

@@ -11,13 +11,14 @@ from urllib.parse import quote
 from servers.errors import BusUnavailable, CommandError, NoReply, Ran, RelayLost
 from tunnel.cli import doctor_node, doctor_remote, rest_facts
 from tunnel.cli.exits import Exit, Failure
-from tunnel.cli.facts import Change, Node, Secret
+from tunnel.cli.facts import Change, Node, Refused, Secret
 from tunnel.cli.finding import Finding
 from tunnel.cli.nearest import no_such_server
 from tunnel.cli.rest import Rest
 from tunnel.cli.rest_errors import NotThePanel, Problem, Unreachable
 
 PAGE: Final = 500  # servers asked for at once, the most a panel gives
+EVENTS: Final = 20  # read of one server; alike refusals are one event, so the last one is among them
 MOST_PAGES: Final = 200  # 100,000 servers
 LONGEST_COMMAND: Final = 30.0  # seconds; the panel waits no longer within one request
 GRACE: Final = 10.0  # seconds beyond a command's own time: the panel waits 1 s longer, then answers
@@ -52,6 +53,11 @@ class Remote:
         if found is None:
             raise no_such_server(node, [(each.name, each.agent_id) for each in every], self._program)
         return found
+
+    def refused(self, node: Node) -> Refused | None:
+        """Return how handshakes of its agent were refused last."""
+        asked = {"server": node.agent_id, "page_size": str(EVENTS)}
+        return rest_facts.refused(self._rest.call("GET", "events/", query=asked))
 
     def require_tunnels(self, nodes: Sequence[Node]) -> None:
         """Nothing to see from here: the panel says for each command whether it can be reached."""

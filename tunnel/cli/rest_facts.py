@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
-from tunnel.cli.facts import Change, Node, Secret, Tunnel
+from tunnel.cli.facts import Change, Node, Refused, Secret, Tunnel
 from tunnel.cli.rest_errors import NotThePanel
 
 T = TypeVar("T")
@@ -101,6 +101,18 @@ def node(values: Any) -> Node:
 def page(values: Any) -> list[Node]:
     """Return the servers of one page of a list."""
     return list(_Members(values).list("results", node))
+
+
+def refused(values: Any) -> Refused | None:
+    """Return the newest refusal of a page of events of one server, newest first, None when it got in since."""
+    for told in _Members(values).list("results", _Members):
+        kind, at = told.text("kind"), told.moment("at")
+        if kind == "opened":
+            return None
+        if kind == "refused" and at is not None:
+            times = int(told.number("times") or 1)
+            return Refused(told.text("reason", ""), told.text("address", ""), times, at)
+    return None
 
 
 def change(values: Any, of: Node) -> Change:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tunnel.cli.facts import Node
+from tunnel.cli.facts import Node, Refused
 
 # Of each value of `tunnel.presence.State`: its words, and the colour they are shown in.
 STATES: Final = {
@@ -30,6 +30,17 @@ REASONS: Final = {
 }
 
 
+# Of each value of `tunnel.models.RefusalReason`.
+REFUSALS: Final = {
+    "wrong_secret": "wrong secret",
+    "suspended": "the server is suspended",
+    "no_tunnel": "the connection type is not tunnel",
+    "not_secure": "the connection is not secure",
+    "too_many": "too many failed attempts from this address",
+    "changed": "the server was changed at that moment",
+}
+
+
 def of_state(node: Node) -> tuple[str, str]:
     """Return the words of a node's state and their colour; a newer panel may have states unknown here."""
     return STATES.get(node.state, (node.state, ""))
@@ -38,3 +49,10 @@ def of_state(node: Node) -> tuple[str, str]:
 def of_close(node: Node) -> str:
     """Return in words why the last session ended; empty when there is none."""
     return REASONS.get(node.close_reason, node.close_reason)
+
+
+def of_refusal(refused: Refused) -> str:
+    """Return in words why and from where handshakes were refused."""
+    reason = REFUSALS.get(refused.reason, refused.reason)
+    often = f", {refused.times} times" if refused.times > 1 else ""
+    return f"{reason}, from {refused.address or 'here'}{often}"
