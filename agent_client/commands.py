@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import metadata
+from pathlib import Path
 from typing import Any, Callable
 
 from agent_client.calls import Call, Refused
@@ -126,6 +126,18 @@ def _loaded(entry: Any) -> Service:
 
 
 def _entry_points() -> list[Any]:
+    if not any(_may_offer(Path(folder)) for folder in sys.path):
+        return []
+    from importlib import metadata  # it brings in e-mail and archives, 3 MiB that most agents never need
+
     if sys.version_info >= (3, 10):
         return list(metadata.entry_points(group=ENTRY_POINTS))
     return list(metadata.entry_points().get(ENTRY_POINTS, ()))
+
+
+def _may_offer(folder: Path) -> bool:
+    """Tell whether a package in a folder of the module path names our group; of an archive one cannot tell so easily."""
+    if folder.is_file():
+        return True
+    files = [*folder.glob("*-info/entry_points.txt"), folder / "EGG-INFO" / "entry_points.txt"]
+    return any(ENTRY_POINTS.encode() in file.read_bytes() for file in files if file.is_file())

@@ -6,15 +6,17 @@ import logging
 import os
 import selectors
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from agent_client.calls import Call, Refused
 from agent_client.protocol.codes import Code
 from agent_client.steady import steady
 from agent_client.wakeup import WakeUp
+
+if TYPE_CHECKING:
+    import subprocess  # an agent that has run no program yet goes without it, and what it brings in
 
 log = logging.getLogger("agent.commands")
 
@@ -93,6 +95,8 @@ def execute(program: Program, call: Call) -> Finished:
 
 
 def _start(program: Program) -> "subprocess.Popen[bytes]":
+    import subprocess
+
     try:
         return subprocess.Popen(
             program.argv,
@@ -233,6 +237,8 @@ def _signal_group(pid: int, number: int) -> None:
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Kill what is left of the group, then let its number go."""
+    import subprocess
+
     if process.returncode is None:
         _signal_group(process.pid, signal.SIGKILL)
         try:

@@ -1,7 +1,7 @@
 """The HTTP proxy a node may need to reach its master: which one, and how to ask it for a connection."""
 
 import base64
-import urllib.request
+import os
 from dataclasses import dataclass
 from typing import Optional
 from urllib.parse import unquote, urlsplit
@@ -32,8 +32,12 @@ def proxy_for(address: Address) -> Optional[Proxy]:
         WrongProxy: what it names is no HTTP proxy.
     """
     name = "https" if address.secure else "http"
+    if address.loopback or not any(variable.lower() == f"{name}_proxy" for variable in os.environ):
+        return None
+    import urllib.request  # it brings in HTTP and e-mail, 4 MiB that most agents never need
+
     value = urllib.request.getproxies_environment().get(name)
-    if not value or address.loopback or urllib.request.proxy_bypass(address.host):
+    if not value or urllib.request.proxy_bypass(address.host):
         return None
     return _parse(f"{name}_proxy", value)
 

@@ -116,3 +116,13 @@ def test_beyond_its_bound_the_pool_is_busy_and_a_waiting_command_can_be_cancelle
     assert pool.cancel(prepared[4].call)
     release.set()
     wait_for(lambda: len(outcomes) == 4)
+
+
+def test_the_services_of_an_installed_package_are_found(monkeypatch, tmp_path):
+    assert commands._entry_points() == []
+    folder = tmp_path / "weather-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: weather\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(f"[{commands.ENTRY_POINTS}]\nweather = weather:service\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [entry.name for entry in commands._entry_points()] == ["weather"]
