@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import left_out
+from tests.faults import faketime
 from yumna_panel.embedded_redis import find_binary
 
 NOT_ALL_RUN = 3
@@ -30,6 +31,7 @@ def main() -> int:
         "netns": no_namespaces(),
         "redis_tls": no_redis_server(),
         "deploy": no_judges(),
+        "faketime": no_wrong_clock(),
     }
     left_out.announce({mark: reason for mark, reason in missing.items() if reason})
     code = int(pytest.main(["-p", left_out.__name__, *(sys.argv[1:] or AT_ONCE)]))
@@ -102,6 +104,13 @@ def no_judges() -> str:
         if not shutil.which(program, path=SYSTEM_PATH) and not install(package):
             return f"there is no {program}; install {package}"
     return ""
+
+
+def no_wrong_clock() -> str:
+    """Return why no process can be given a wrong clock here."""
+    if faketime.library() or (install(faketime.PACKAGE) and faketime.library()):
+        return ""
+    return f"there is no libfaketime; install {faketime.PACKAGE}"
 
 
 def install(package: str) -> bool:
