@@ -8,8 +8,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import get_script_prefix
 from django.utils.html import format_html
@@ -19,9 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from servers.admin import ServerAdmin
 from servers.models import Server
 from tunnel import presence
-from tunnel.models import Session
 from tunnel.pages.nodes import EVENTS_PATH
-from tunnel.presence import RECONNECTING_FOR, State
+from tunnel.presence import State
 
 MAX_LIVE = 200  # servers one socket follows; a longer page shows its pills as they were when it was made
 
@@ -39,9 +37,7 @@ class StateFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Server]) -> QuerySet[Server]:  # noqa: ARG002
         """Return the servers in the chosen state; none in one nobody knows."""
         chosen = self.value()
-        if chosen is None:
-            return queryset
-        return in_state(queryset, State(chosen)) if chosen in State.values else queryset.none()
+        return queryset if chosen is None else presence.in_state(queryset, chosen)
 
 
 class PillList(ChangeList):
@@ -94,29 +90,6 @@ class TunnelServerAdmin(ServerAdmin):
             server.pk,
             there.state.label,
         )
-
-
-def in_state(servers: QuerySet[Server], state: State) -> QuerySet[Server]:
-    """Return those of `servers` of which `presence.of` would say `state`."""
-    tunnels = servers.filter(connection_type=Server.ConnectionType.TUNNEL)
-    if state is State.DIRECT:
-        return servers.exclude(connection_type=Server.ConnectionType.TUNNEL)
-    if state is State.SUSPENDED:
-        return tunnels.filter(status=Server.Status.SUSPENDED)
-    of_server = Session.objects.filter(server=OuterRef("pk"))
-    open_one = of_server.filter(closed_at__isnull=True)
-    welcome = tunnels.exclude(status=Server.Status.SUSPENDED)
-    away = welcome.filter(Exists(of_server)).exclude(Exists(open_one.filter(worker__lease_until__gt=Now())))
-    just_now = Now() - RECONNECTING_FOR
-    lost = Exists(open_one.filter(worker__lease_until__gt=just_now))
-    closed = ~Exists(open_one) & Exists(of_server.filter(closed_at__gt=just_now))
-    chosen: dict[State, QuerySet[Server]] = {
-        State.NEVER: welcome.exclude(Exists(of_server)),
-        State.ACTIVE: welcome.filter(Exists(open_one.filter(worker__lease_until__gt=Now()))),
-        State.RECONNECTING: away.filter(Q(lost) | closed),
-        State.OFFLINE: away.exclude(Q(lost) | closed),
-    }
-    return chosen[state]
 
 
 if admin.site.is_registered(Server):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import models
@@ -73,6 +74,13 @@ def with_state(servers: models.QuerySet[Server]) -> models.QuerySet[Server]:
         output_field=CharField(),
     )
     return servers.annotate(tunnel_state=state)
+
+
+def in_state(servers: models.QuerySet[Server], state: str) -> models.QuerySet[Server]:
+    """Return those of `servers` of which `of` would say `state`; none when nobody knows it."""
+    known: Any = with_state(servers)  # its type does not know the annotation
+    chosen: models.QuerySet[Server] = known.filter(tunnel_state=state)
+    return chosen
 
 
 def active_servers() -> models.QuerySet[Server]:

@@ -14,7 +14,6 @@ from servers import access, credentials, identity
 from servers.models import Grant, Server, ServerGroup, Tag
 from tests.api.conftest import V1, Program, problem
 from tunnel import presence
-from tunnel.api.filters import in_state
 from tunnel.models import Session, Worker
 from tunnel.presence import State
 
@@ -154,7 +153,9 @@ def test_each_state_is_filtered_as_presence_tells_it(db: None):
     for state in State:
         wanted = {pk for pk, there in told.items() if there.state is state}
         assert wanted, state
-        assert set(in_state(Server.objects.all(), state.value).values_list("pk", flat=True)) == wanted, state
+        assert (
+            set(presence.in_state(Server.objects.all(), state.value).values_list("pk", flat=True)) == wanted
+        ), state
 
 
 # Making, changing, deleting -------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from django.utils import timezone
 from servers import identity
 from servers.models import Grant, Server, ServerGroup
 from tunnel import presence, refusals, sessions
-from tunnel.admin_servers import in_state
 from tunnel.models import CloseReason, Refusal, RefusalReason, Session, Worker
 from tunnel.presence import State
 
@@ -102,7 +101,9 @@ def test_the_filter_by_state_says_what_the_pills_say(admin_client, one_of_each):
     for state in State:
         wanted = {pk for pk, known in there.items() if known.state is state}
         assert wanted
-        assert set(in_state(Server.objects.all(), state).values_list("pk", flat=True)) == wanted, state
+        assert set(presence.in_state(Server.objects.all(), state).values_list("pk", flat=True)) == wanted, (
+            state
+        )
         page = text(admin_client.get(SERVERS, {"tunnel": state.value}))
         assert set(map(int, re.findall(r'data-pill="(\d+)"', page))) == wanted
     assert "data-pill=" not in text(admin_client.get(SERVERS, {"tunnel": "nonsense"}))
@@ -112,8 +113,8 @@ def test_a_worker_that_died_long_ago_leaves_its_servers_offline(worker):
     server = make("lost", worker)
     Worker.objects.update(lease_until=Now() - timedelta(hours=1))
     assert presence.of([server])[server.pk].state is State.OFFLINE
-    assert list(in_state(Server.objects.all(), State.OFFLINE)) == [server]
-    assert not in_state(Server.objects.all(), State.RECONNECTING).exists()
+    assert list(presence.in_state(Server.objects.all(), State.OFFLINE)) == [server]
+    assert not presence.in_state(Server.objects.all(), State.RECONNECTING).exists()
 
 
 def test_a_thousand_servers_cost_as_many_queries_as_ten(admin_client, worker):

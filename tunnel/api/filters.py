@@ -7,39 +7,16 @@ import django_filters
 import django_filters.fields
 from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
 from django_filters.utils import translate_validation
 
 from servers.models import CommandRecord, Server
 from tunnel import presence
 from tunnel.api.paging import bad_parameter
 from tunnel.models import Session
-from tunnel.presence import RECONNECTING_FOR, State
+from tunnel.presence import State
 
 MAX_WORDS = 10  # of a search; each is a few comparisons a row
 _ORDERS = ("name", "agent_id", "agent_version", "created_at", "last_seen", "rtt_seconds")
-
-
-def in_state(servers: QuerySet[Server], state: str) -> QuerySet[Server]:
-    """Return the servers in a state of `presence.State`, as `presence.of` would say of each."""
-    tunnels = servers.filter(connection_type=Server.ConnectionType.TUNNEL)
-    if state == State.DIRECT:
-        return servers.exclude(connection_type=Server.ConnectionType.TUNNEL)
-    if state == State.SUSPENDED:
-        return tunnels.filter(status=Server.Status.SUSPENDED)
-    welcome = tunnels.exclude(status=Server.Status.SUSPENDED)
-    of_server = Session.objects.filter(server=OuterRef("pk"))
-    live = Exists(presence.live_sessions().filter(server=OuterRef("pk")))
-    if state == State.ACTIVE:
-        return welcome.filter(live)
-    if state == State.NEVER:
-        return welcome.filter(~Exists(of_server))
-    since = Now() - RECONNECTING_FOR
-    lately = Exists(
-        of_server.filter(Q(closed_at__gt=since) | Q(closed_at=None, worker__lease_until__gt=since))
-    )
-    away = welcome.filter(~live, Exists(of_server))
-    return away.filter(lately) if state == State.RECONNECTING else away.filter(~lately)
 
 
 class _Form(forms.Form):
@@ -110,7 +87,7 @@ class ServerFilter(_Filter):
 
     def of_state(self, servers: QuerySet[Server], name: str, state: str) -> QuerySet[Server]:  # noqa: ARG002
         """Keep what is in this state now."""
-        return in_state(servers, state)
+        return presence.in_state(servers, state)
 
     def tagged(self, servers: QuerySet[Server], name: str, tag: str) -> QuerySet[Server]:  # noqa: ARG002
         """Keep what has all the tags."""
