@@ -33,7 +33,7 @@ def measure(
             f"{name}, {servers:,} servers",
             "ms",
             tuple(value * MILLI for value in values),
-            most=most * MILLI,
+            limit=most * MILLI,
             base=base,
         )
     return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.fleet import Identity
 from tests.e2e.basic_agent import BasicAgent
 from tests.e2e.cluster import Cluster
 
@@ -53,6 +54,15 @@ class Panel:
         self.cluster.start_background()
         self.session = self.cluster.python(LOG_IN).splitlines()[-1]
         return self
+
+    def identities(self, names: list[str], worker: str) -> list[Identity]:
+        """Add servers, unless they are there, and return who their agents are and where they dial first."""
+        printed = self.cluster.python(f"from bench.data import secrets; secrets({names!r})", seconds=PATIENCE)
+        urls = [
+            self.cluster.url(name) for name in sorted(self.cluster.ports, key=lambda name: name != worker)
+        ]
+        made = json.loads(printed.splitlines()[-1])
+        return [Identity(urls, name, made[name]) for name in names]
 
     def agent(self, name: str, worker: str) -> BasicAgent:
         """Add a server and let its agent dial in to this worker."""
@@ -101,6 +111,17 @@ class Visitor:
         answer = self._connection.getresponse()
         content = answer.read()
         return Answer(answer.status, content, time.perf_counter() - started)
+
+    def json(self, path: str) -> dict[str, Any]:
+        """Get an object of one of the addresses that measure.
+
+        Raises:
+            RuntimeError: it was not answered.
+        """
+        answer = self.get(path)
+        if answer.status != 200:
+            raise RuntimeError(f"{path} answers {answer.status}: {answer.body[:500]!r}")
+        return answer.json()
 
     def close(self) -> None:
         """Hang up."""

@@ -1,34 +1,65 @@
-"""The site's URLs and one that times commands inside a web worker, where nothing but the dispatch is in the way."""
+"""The site's URLs and those that time commands inside a web worker, where nothing but the dispatch is in the way."""
 
-import asyncio
-import time
+from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
+from bench import statements
+from bench.timing import Ask, asked_for, timed
+from servers import nodes
+from servers.models import Server
 from tunnel.dispatch import asend_command
 
-AT_ONCE = 32  # commands under way while the rate is measured
+TRUE = {"argv": ["true"]}
 
 
-async def dispatch(request: HttpRequest, agent_id: str) -> JsonResponse:
-    """Send `count` commands one after another, or all of them AT_ONCE at a time; answer with their seconds."""
-    count = int(request.GET["count"])
-    seconds: list[float] = []
-    room = asyncio.Semaphore(AT_ONCE if "together" in request.GET else 1)
+async def dispatch(request: HttpRequest) -> JsonResponse:
+    """Send commands of one of the KINDS; answer with their seconds and the SQL of this process meanwhile."""
+    agents, count, at_once = asked_for(request.GET)
+    ask = await KINDS[request.GET.get("kind", "bare")](agents)
+    before = statements.counted()
+    answer = await timed(ask, agents, count, at_once)
+    return JsonResponse({**answer, "statements": statements.counted() - before})
 
-    async def one() -> None:
-        async with room:
-            started = time.perf_counter()
-            await asend_command(agent_id, "GET_STATS")
-            seconds.append(time.perf_counter() - started)
 
-    started = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(count)))
-    return JsonResponse({"each": seconds, "all": time.perf_counter() - started})
+def count_statements(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - a view
+    """Answer with how much SQL this process has run."""
+    return JsonResponse({"statements": statements.counted()})
 
+
+async def _bare(_agents: list[str]) -> Ask:
+    return lambda agent: asend_command(agent, "GET_STATS")
+
+
+async def _program(_agents: list[str]) -> Ask:
+    return lambda agent: asend_command(agent, "system.exec", TRUE)
+
+
+async def _node(agents: list[str]) -> Ask:
+    """Through the door for servers of every kind, as the panel's own code commands them."""
+    servers = {one.agent_id: one async for one in Server.objects.filter(agent_id__in=agents)}
+
+    async def ask(agent: str) -> Any:
+        return await nodes.arun(servers[agent], "system", "getUsage")
+
+    return ask
+
+
+async def _reading(_agents: list[str]) -> Ask:
+    """What a command with SQL on its path would look like; the tests ask for it."""
+
+    async def ask(agent: str) -> Any:
+        await Server.objects.filter(agent_id=agent).aexists()
+        return await asend_command(agent, "GET_STATS")
+
+    return ask
+
+
+KINDS = {"reading": _reading, "bare": _bare, "exec": _program, "node": _node}
 
 urlpatterns = [
-    path("bench/dispatch/<agent_id>/", dispatch),
+    path("bench/dispatch/", dispatch),
+    path("bench/statements/", count_statements),
     path("", include("yumna_panel.urls")),
 ]

@@ -1,10 +1,12 @@
 """Each measurement runs on a real panel, with small numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
-from bench import dispatch, live, pages, rest
+from bench import dispatch, floor, held, idle, live, outage, pages, programs, rest, restart, sql, usual
+from bench.figures import Figure
+from bench.fleet import peak
 from bench.panel import Panel, running
 
 pytestmark = pytest.mark.e2e
@@ -21,18 +23,101 @@ def panel() -> Iterator[Panel]:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch) -> None:
-    for module in (dispatch, live, pages, rest):
+    for module in (dispatch, live, pages, rest, sql):
         monkeypatch.setattr(module, "RUNS", 2)
-    monkeypatch.setattr(dispatch, "ONE_BY_ONE", 10)
-    monkeypatch.setattr(dispatch, "TOGETHER", 50)
-    monkeypatch.setattr(rest, "COMMANDS", 5)
-    monkeypatch.setattr(pages, "FEWEST", 1)
+    for module, name, number in (
+        (dispatch, "ONE_BY_ONE", 10),
+        (dispatch, "TOGETHER", 50),
+        (floor, "TOGETHER", 50),
+        (floor, "COUNT", 5),
+        (held, "WARM", 2),
+        (held, "HELD", 5),
+        (held, "SETTLE", 0.3),
+        (idle, "SETTLED", 0.1),
+        (idle, "SECONDS", 0.4),
+        (outage, "AGENTS", 2),
+        (outage, "OUTAGE", 0.05),
+        (pages, "FEWEST", 1),
+        (programs, "TOGETHER", 8),
+        (rest, "COMMANDS", 5),
+        (restart, "AGENTS", 4),
+        (usual, "TOGETHER", 50),
+    ):
+        monkeypatch.setattr(module, name, number)
 
 
-def test_the_dispatch_is_timed_in_both_workers(panel):
-    figures = dispatch.measure(panel, "uvicorn")
-    assert [len(figure.values) for figure in figures] == [2, 2, 2, 2]
-    assert all(value > 0 for figure in figures for value in figure.values)
+def names(figures: Iterable[Figure]) -> list[str]:
+    """What was measured; each value is one."""
+    found = list(figures)
+    assert all(value > 0 for figure in found for value in figure.values)
+    return [figure.name for figure in found]
+
+
+def test_the_dispatch_is_timed_in_both_workers_and_against_the_usual_way(panel):
+    group_send = Figure("group_send", "commands/s", (1.0,))
+    figures = list(dispatch.measure(panel, "uvicorn", {"a": group_send}))
+    assert [len(figure.values) for figure in figures] == [2, 2, 2, 2, 2]
+    assert names(figures) == [
+        "dispatch, uvicorn, same worker",
+        "dispatch, uvicorn, other worker",
+        "dispatch at once, uvicorn, same worker",
+        "dispatch at once, uvicorn, same worker, over group_send",
+        "dispatch at once, uvicorn, other worker",
+    ]
+    assert figures[3].values == figures[2].values  # the usual way did one a second
+
+
+def test_the_floor_is_measured_with_and_without_tls():
+    assert names(floor.measure()) == [
+        "floor: echo over ws",
+        "floor: echoes at once over ws",
+        "floor: echo over wss",
+        "floor: echoes at once over wss",
+        floor.SPAWN,
+        floor.SPAWNS,
+    ]
+
+
+@pytest.mark.parametrize("layer", usual.LAYERS)
+def test_the_usual_way_answers_on_both_layers(layer):
+    found = names(usual.layer(usual.COMMANDS["uvicorn"], "uvicorn", layer))
+    assert [name for name in found if name.startswith("group_send on") and "lost" not in name] == [
+        f"group_send on {layer}, uvicorn, same worker",
+        f"group_send on {layer}, uvicorn, other worker",
+    ]
+
+
+def test_a_command_that_reads_the_database_would_be_seen(panel, monkeypatch):
+    monkeypatch.setitem(sql.KINDS, "reading", "a lookup")
+    figures = {figure.name: figure for figure in sql.measure(panel)}
+    assert figures[f"SQL of {sql.COMMANDS} × a lookup, same worker"].median >= sql.COMMANDS
+    assert figures[f"SQL of {sql.COMMANDS} × asend_command, same worker"].kept
+
+
+def test_programs_are_timed_on_the_real_agent(panel):
+    assert names(programs.measure(panel, {})) == ["exec of true", "exec of true at once"]
+
+
+def test_an_idle_agent_is_watched(panel):
+    memory, processor = idle.measure(panel)
+    assert 5 < memory.median < 100
+    assert len(processor.values) == 1
+
+
+def test_an_agent_comes_back_after_an_outage(panel):
+    (figure,) = outage.measure(panel)
+    assert len(figure.values) == 2
+    assert all(0 < value < outage.BACK_WITHIN for value in figure.values)
+
+
+def test_connected_agents_are_weighed(panel):
+    (figure,) = held.measure(panel, "uvicorn")
+    assert len(figure.values) == 1
+
+
+def test_a_peak_is_the_most_within_a_second():
+    assert peak([]) == 0
+    assert peak([0.0, 5.0, 5.2, 5.9, 6.3]) == 3
 
 
 def test_the_pages_show_all_servers_there_are(panel):
@@ -57,3 +142,10 @@ def test_a_command_over_rest_is_measured_against_the_dispatch(panel):
     bare, command, over = rest.measure(panel)
     assert command.base is bare
     assert [value + bare.median for value in over.values] == pytest.approx(command.values)
+
+
+def test_a_restart_is_timed_until_the_last_agent_is_back(panel, monkeypatch):
+    monkeypatch.setattr(restart, "ORDER", ("b",))  # the last test here: b may not answer yet afterwards
+    seconds, attempts = restart.measure(panel)
+    assert len(seconds.values) == len(attempts.values) == 1
+    assert attempts.median >= 1

@@ -1,0 +1,46 @@
+"""What the real agent takes from its node while nobody asks it anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from bench.figures import Figure
+from bench.panel import Panel
+from tests.e2e.cluster import until
+from tests.e2e.real_agent import RealAgent
+
+SECONDS = 32.0  # four pings and a heartbeat
+SETTLED = 3.0  # seconds after the tunnel is open: HELLO, the first heartbeat and the second ping are over
+LOOKS = 4  # at the memory, during that time
+MEBIBYTE = 1024**2
+GOAL, LIMIT = 22.0, 25.0  # MiB
+GOAL_CPU, LIMIT_CPU = 0.2, 0.5  # percent of one core
+
+
+def measure(panel: Panel) -> Iterator[Figure]:
+    """Watch one."""
+    name = "idle"
+    with TemporaryDirectory(prefix="yumna-bench-") as folder:
+        agent = RealAgent(Path(folder) / name, [panel.cluster.url("a")], name, panel.cluster.add(name))
+        try:
+            until(lambda: "tunnel open" in agent.log, 20, "the agent connects")
+            time.sleep(SETTLED)
+            yield from _watch(psutil.Process(agent.process.pid))
+        finally:
+            agent.stop()
+
+
+def _watch(process: psutil.Process) -> Iterator[Figure]:
+    before, started = sum(process.cpu_times()[:2]), time.monotonic()
+    memory = []
+    for _ in range(LOOKS):
+        time.sleep(SECONDS / LOOKS)
+        memory.append(process.memory_info().rss / MEBIBYTE)
+    share = 100 * (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - started)
+    yield Figure("idle agent, memory", "MiB", tuple(memory), LIMIT, goal=GOAL)
+    yield Figure("idle agent, processor", "%", (share,), LIMIT_CPU, goal=GOAL_CPU)
