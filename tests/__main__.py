@@ -15,6 +15,7 @@ from tests.faults import faketime
 from yumna_panel.embedded_redis import find_binary
 
 NOT_ALL_RUN = 3
+OLDEST_SYSTEMD = 250  # the first whose `systemd-analyze security` reads a file: --offline
 # All tests, three files at a time: most of them wait for processes, and those of one file share theirs.
 AT_ONCE = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where nginx is, and not on everybody's PATH
@@ -31,7 +32,7 @@ def main() -> int:
         "netns": no_namespaces(),
         "redis_tls": no_redis_server(),
         "deploy": no_judges(),
-        "faketime": no_wrong_clock(),
+        "systemd_250": no_new_systemd(),
     }
     left_out.announce({mark: reason for mark, reason in missing.items() if reason})
     code = int(pytest.main(["-p", left_out.__name__, *(sys.argv[1:] or AT_ONCE)]))
@@ -106,11 +107,16 @@ def no_judges() -> str:
     return ""
 
 
-def no_wrong_clock() -> str:
-    """Return why no process can be given a wrong clock here."""
-    if faketime.library() or (install(faketime.PACKAGE) and faketime.library()):
+def no_new_systemd() -> str:
+    """Return why units that are not installed cannot be judged here: systemd-analyze does that from 250 on."""
+    program = shutil.which("systemd-analyze", path=SYSTEM_PATH)
+    if program is None:
+        return "there is no systemd-analyze; install systemd"
+    told = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()
+    number = told[1] if len(told) > 1 else ""
+    if number.isdigit() and int(number) >= OLDEST_SYSTEMD:
         return ""
-    return f"there is no libfaketime; install {faketime.PACKAGE}"
+    return f"this systemd-analyze is {number or 'none that tells its version'}, {OLDEST_SYSTEMD} is needed"
 
 
 def install(package: str) -> bool:

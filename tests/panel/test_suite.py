@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import __main__ as suite
 from yumna_panel.embedded_redis import find_binary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +60,22 @@ def test_without_a_browser_the_rest_runs_and_the_last_line_says_so(make_test, at
 
 def test_in_ci_that_is_a_failure(make_test):
     assert make_test(CI="true").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "missing"),
+    [
+        ("systemd 252 (252.38-1~deb12u1)", ""),
+        ("systemd 249 (249.11)", "this systemd-analyze is 249, 250 is needed"),
+        ("", "this systemd-analyze is none that tells its version, 250 is needed"),
+    ],
+)
+def test_a_systemd_that_cannot_judge_is_said_and_not_passed_over(tmp_path, monkeypatch, told, missing):
+    program = tmp_path / "systemd-analyze"
+    program.write_text(f"#!/bin/sh\necho '{told}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(suite, "SYSTEM_PATH", str(tmp_path))
+    assert suite.no_new_systemd() == missing
 
 
 def test_what_was_not_asked_for_is_not_missed(make_test):
