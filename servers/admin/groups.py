@@ -175,9 +175,16 @@ class ServerGroupAdmin(GroupModelAdmin):
         groups = super().get_queryset(request)
         if request.method == "POST" and self._saves(request):
             return groups.select_for_update()
-        return groups.annotate(servers_in_it=Count("servers", distinct=True)).prefetch_related(
+        seen = Q(servers__in=access.visible(request.user))
+        return groups.annotate(servers_in_it=Count("servers", filter=seen, distinct=True)).prefetch_related(
             "grants__user", "grants__user_group"
         )
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Let no filter in an address ask which groups hold a server: that may be one this person may not see."""
+        if lookup.split("__")[0] == "servers":
+            return False
+        return super().lookup_allowed(lookup, value, request)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ServerGroup], search_term: str
@@ -217,7 +224,7 @@ class ServerGroupAdmin(GroupModelAdmin):
 
     @admin.display(description=gettext_lazy("servers"), ordering="servers_in_it")
     def how_many_servers(self, group: Any) -> int:
-        """How many servers are in it."""
+        """How many servers in it this person may see."""
         return int(group.servers_in_it)
 
     @admin.display(description=gettext_lazy("granted to"))

@@ -214,6 +214,31 @@ def test_a_search_finds_no_group_by_a_server_one_may_not_see(
     assert found(office, "seen server") == {"seen"}
 
 
+def test_no_address_and_no_count_tells_of_a_server_one_may_not_see(
+    browser: Client, office: Client, editor: Any, group: ServerGroup, server: Server, other: Server
+):
+    group.servers.set([server, other])
+    seen = ServerGroup.objects.create(name="seen")
+    seen.servers.add(server)
+    Grant.objects.create(server_group=seen, user=editor, permissions=["view"])
+
+    def counts(client: Client) -> dict[str, int]:
+        return {made.name: made.servers_in_it for made in client.get(LIST).context["cl"].result_list}
+
+    assert counts(browser) == {"Home": 2, "seen": 1}
+    assert counts(office) == {"Home": 1, "seen": 1}
+    for lookup, value in (
+        ("servers__id__exact", other.pk),
+        ("servers", other.pk),
+        ("servers__in", other.pk),
+        ("servers__agent_id", other.agent_id),
+        ("servers__name__startswith", "O"),
+    ):
+        answer = office.get(LIST, {lookup: value})
+        assert answer.status_code != 200, lookup
+        assert "Home" not in text(answer)
+
+
 def test_rights_may_be_taken_away_by_who_has_none(office: Client, group: ServerGroup, ann: Any):
     Grant.objects.create(server_group=group, user=ann, permissions=list(PERMISSIONS))
     assert office.post(f"{LIST}{group.pk}/delete/", {"post": "yes"}).status_code == 302
