@@ -53,6 +53,7 @@ class Pool:
         self._changed = threading.Condition()
         self._waiting: deque[_Job] = deque()
         self._running: set[Call] = set()
+        self._stuck: set[Call] = set()  # those that hung at the last look of `trouble`
         self._stopping = False
         # Daemons: a service that hangs in the kernel (a dead NFS server) must not keep the agent alive.
         self._threads = [
@@ -107,12 +108,16 @@ class Pool:
         return not any(thread.is_alive() for thread in self._threads)
 
     def trouble(self) -> Optional[str]:
-        """Say why no command can run any more, in a few words; a thread cannot be stopped, only the agent can."""
+        """Say why no command can run any more, in a few words; to be asked every few seconds, by one thread.
+
+        A thread cannot be stopped, only the agent as a whole can.
+        """
         with self._changed:
-            running = list(self._running)
-        stuck = sum(call.overdue >= STUCK for call in running)
-        if stuck >= len(self._threads):
-            return f"all {stuck} threads for commands hang"
+            stuck = {call for call in self._running if call.overdue >= STUCK}
+        # Twice in a row: on a machine that slept all are overdue, and end in the next moment.
+        self._stuck, before = stuck, self._stuck
+        if len(stuck & before) >= len(self._threads):
+            return f"all {len(stuck)} threads for commands hang"
         ended = [thread.name for thread in self._threads if not thread.is_alive()]
         return f"thread {ended[0]} ended" if ended else None
 

@@ -5,7 +5,7 @@ from typing import Optional
 
 _VERIFY_CODES = {
     9: "its certificate is not valid yet, check both clocks",
-    10: "its certificate has expired",
+    10: "its certificate has expired, or this machine's clock is ahead",
     18: "its certificate is self-signed and not trusted, name it in MASTER_CA_FILE if it is yours",
     19: "its certificate comes from an authority this machine does not trust, name it in MASTER_CA_FILE if it is yours",
     20: "its certificate comes from an authority this machine does not trust, name it in MASTER_CA_FILE if it is yours",

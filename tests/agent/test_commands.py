@@ -1,5 +1,6 @@
 """The table of commands and the pool that runs them."""
 
+import sys
 import threading
 from importlib import metadata
 
@@ -99,6 +100,30 @@ def test_a_handler_that_raises_is_an_error_and_harms_nobody(pool, caplog):
     assert failure.code is Code.INTERNAL
     assert "Traceback" not in failure.error
     assert Answer({"word": "y", "count": 2}) in outcomes
+
+
+def test_a_pool_whose_threads_all_hang_says_so_at_the_second_look(pool, monkeypatch):
+    monkeypatch.setattr("agent_client.pool.STUCK", 0.0)
+    release = threading.Event()
+    outcomes: list = []
+    for _ in range(2):
+        assert pool.trouble() is None
+        pool.submit(table(lambda call: release.wait(PATIENCE)).prepare(command(word="x")), outcomes.append)
+    wait_for(lambda: len(pool._running) == 2)
+    assert pool.trouble() is None, "they may end in the next moment"
+    assert pool.trouble() == "all 2 threads for commands hang"
+    release.set()
+    wait_for(lambda: len(outcomes) == 2)
+    assert pool.trouble() is None
+
+
+def test_a_service_that_exits_ends_no_thread(pool):
+    outcomes: list = []
+    for _ in range(3):
+        pool.submit(table(lambda call: sys.exit(3)).prepare(command(word="x")), outcomes.append)
+    wait_for(lambda: len(outcomes) == 3)
+    assert {outcome.code for outcome in outcomes} == {Code.INTERNAL}
+    assert pool.trouble() is None
 
 
 def test_beyond_its_bound_the_pool_is_busy_and_a_waiting_command_can_be_cancelled(pool):

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.agent.certificates import Authority
 from tests.agent.real_master import Master, Visit
 from tests.e2e.cluster import until
 from tests.e2e.real_agent import RealAgent
@@ -33,6 +34,11 @@ BUSY = (
 def master() -> Iterator[Master]:
     with Master(silence=SILENCE) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 class Node:
@@ -106,6 +112,25 @@ def test_a_clock_that_is_wrong_or_stepped_runs_nothing_old_and_refuses_nothing_f
     finally:
         for node in nodes.values():
             node.agent.stop()
+
+
+@pytest.mark.faketime
+@pytest.mark.parametrize(
+    ("wrong", "words"), [(TEN_YEARS, "clock is ahead"), (-TEN_YEARS, "check both clocks")]
+)
+def test_a_clock_for_which_the_certificate_is_wrong_is_named(authority, tmp_path, wrong, words):
+    clock = WrongClock(tmp_path / "clock", wrong)
+    more = {"MASTER_CA_FILE": str(authority.file), **clock.variables}
+    with Master(tls=authority.server()) as master:
+        url = f"wss://127.0.0.1:{master.port}/tunnel"
+        agent = RealAgent(tmp_path / "agent", [url], "wrong-clock", "rahasiadapur", **more)
+        try:
+            until(lambda: "no tunnel" in agent.log, 20)
+            assert words in agent.log
+            clock.set(0.0)  # somebody mends it
+            assert master.visit(30)
+        finally:
+            agent.stop()
 
 
 def test_a_machine_that_stood_still_does_not_run_what_waited_for_it(master, tmp_path):

@@ -19,16 +19,16 @@ from tests.faults.encrypted import EncryptedCluster
 from tests.faults.history import History
 from tests.faults.nodes import Nodes, beside
 
-pytestmark = pytest.mark.e2e
-
 WORKERS = {"uvicorn": "a", "serve": "b"}
 IDLE = count(45.0, 600.0)  # seconds a tunnel idles at the shipped defaults
 IDLE_CUT = count(20.0, 60.0)  # seconds; 60 are usual, some take half
 DELAY = 0.2  # seconds, each way
-NOTICED = (
-    20.0 if soaking() else 26.0
-)  # seconds until both sides know of a dead link; 18 s of silence are the rule
-HEALED = 10.0 if soaking() else 20.0  # seconds until an agent is back on a line that is whole again
+# Seconds until both sides know of a dead link; the rule is 18 of silence.
+NOTICED = 20.0 if soaking() else 26.0
+# Seconds until an agent is back on a line that is whole again.
+HEALED = 10.0 if soaking() else 20.0
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(IDLE + 255)]
 
 
 # Proxies on the way ---------------------------------------------------------------------------------------------
