@@ -287,6 +287,36 @@ def test_a_proxy_that_cannot_be_used_is_the_first_fault(monkeypatch):
     assert (last.step, last.ok) == ("proxy", False)
 
 
+SILENT_RESOLVER = """
+import socket, sys
+from agent_client import doctor
+from agent_client.address import exact_address
+from agent_client.settings import Settings
+resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+resolver.bind(("127.0.0.1", 53))
+address = exact_address("wss://panel.example.org/tunnel")
+sys.exit(doctor.run(Settings("tunnel", (address,), "agent-home-server", "x"), deadline=1.0))
+"""
+
+
+@pytest.mark.netns
+def test_a_resolver_that_never_answers_costs_one_deadline(tmp_path: Path):
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (tmp_path / "doctor.py").write_text(SILENT_RESOLVER)
+    inside = (
+        f"ip link set lo up && mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec {sys.executable}"
+    )
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", f"{inside} {tmp_path}/doctor.py"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == Exit.NO_LAYER, done.stderr
+    assert "✗ name: the resolver said nothing of panel.example.org within 1 s" in done.stdout
+
+
 # Health ---------------------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,12 @@ def pythons() -> list[str]:
 @pytest.mark.parametrize("python", pythons())
 def test_it_runs_from_a_bare_copy_on_every_python_here(python, tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "agent_client", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [python, "-I", "-c", "import sys; sys.path.insert(0, '.'); import runpy, agent_client.agent;"]
+    command = [
+        python,
+        "-I",
+        "-c",
+        "import sys; sys.path.insert(0, '.'); import runpy, agent_client.agent, agent_client.doctor;",
+    ]
     command[-1] += (
         "sys.argv = ['agent_client', 'version']; runpy.run_module('agent_client', run_name='__main__')"
     )
@@ -56,7 +61,7 @@ def test_every_file_is_python_3_9():
 
 
 def test_a_fresh_interpreter_that_runs_the_agent_loads_nothing_of_the_panel():
-    code = "import sys, agent_client.agent, agent_client.__main__; print(*sys.modules)"
+    code = "import sys, agent_client.agent, agent_client.doctor, agent_client.__main__; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     roots = {name.split(".")[0] for name in done.stdout.split()}
     assert not roots & {"django", "channels", "servers", "tunnel", "yumna_panel", "redis", "twisted"}
