@@ -1,7 +1,7 @@
 """Nodes for the fault tests: real agents with a service that tests may break, called through a view of the test site."""
 
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,17 @@ def add_all(cluster: Cluster, names: Iterable[str]) -> dict[str, str]:
     """Make servers in one process; returns their secrets by name."""
     code = f"from servers import identity\nfor name in {list(names)!r}: print(name, identity.create(name)[1])"
     return dict(line.split() for line in cluster.python(code).splitlines()[-len(list(names)) :])
+
+
+def start_on_both_servers(cluster: Cluster, names: Mapping[str, str]) -> None:
+    """Start a worker for each server, `names` by server, beside each other, and wait until all answer."""
+    cluster.start()
+    for server, name in names.items():
+        cluster.server = server
+        cluster.start_worker(name)
+    for name in names.values():
+        what = f"{name} answers; {cluster.log(name)[-2000:]}"
+        until(lambda name=name: cluster._answers(cluster.ports[name]), 60, what)
 
 
 class Nodes:

@@ -17,7 +17,7 @@ from tests.faults.chaos import Chaos
 from tests.faults.counts import count, soaking
 from tests.faults.encrypted import EncryptedCluster
 from tests.faults.history import History
-from tests.faults.nodes import Nodes, beside
+from tests.faults.nodes import Nodes, beside, start_on_both_servers
 
 WORKERS = {"uvicorn": "a", "serve": "b"}
 IDLE = count(45.0, 600.0)  # seconds a tunnel idles at the shipped defaults
@@ -65,10 +65,7 @@ def lines(tmp_path_factory) -> Iterator[Lines]:
     cluster = Cluster(tmp_path_factory.mktemp("panel"), "uvicorn")
     with ExitStack() as stack:
         stack.callback(cluster.stop)
-        cluster.start(WORKERS["uvicorn"])
-        cluster.server = "serve"
-        cluster.start_worker(WORKERS["serve"])
-        until(lambda: cluster._answers(cluster.ports[WORKERS["serve"]]), 30)
+        start_on_both_servers(cluster, WORKERS)
         nodes = Nodes(cluster, tmp_path_factory.mktemp("nodes"), names)
         stack.callback(nodes.stop)
         yield Lines(nodes, stack)

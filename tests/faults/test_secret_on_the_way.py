@@ -15,9 +15,10 @@ from websockets.sync.client import connect
 from tests.agent.certificates import Authority
 from tests.agent.real_master import Master
 from tests.agent.test_dial import Proxy, listening
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import SERVERS, Cluster, until
 from tests.e2e.real_agent import RealAgent
 from tests.faults.chaos import Chaos
+from tests.faults.nodes import start_on_both_servers
 
 pytestmark = pytest.mark.e2e
 
@@ -188,10 +189,7 @@ def panel(tmp_path_factory) -> Iterator[tuple[Cluster, str]]:
     folder = tmp_path_factory.mktemp("panel")
     cluster = Cluster(folder, "uvicorn", TUNNEL_TRUSTED_PROXIES=PROXY, **production)
     try:
-        cluster.start("uvicorn")
-        cluster.server = "serve"
-        cluster.start_worker("serve")
-        until(lambda: cluster._answers(cluster.ports["serve"]), 30, cluster.log("serve")[-2000:])
+        start_on_both_servers(cluster, {server: server for server in SERVERS})
         yield cluster, cluster.add(AGENT_ID)
     finally:
         cluster.stop()
@@ -209,7 +207,7 @@ def knock(port: int, secret: str, source: str, headers: dict[str, str]) -> tuple
         return exc.response.status_code, exc.response.body
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "serve"])
+@pytest.mark.parametrize("server", SERVERS)
 def test_a_right_secret_over_a_connection_that_is_not_secure_is_refused_like_a_wrong_one(panel, server):
     cluster, secret = panel
     port = cluster.ports[server]
