@@ -2,7 +2,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: run test check bench shots agent clean-demo
+.PHONY: run test check bench soak shots agent clean-demo
 
 # HOST counts only from the command line: some shells export a variable of that name.
 ifeq ($(origin HOST),command line)
@@ -21,6 +21,10 @@ check:
 # make bench ARGS=--write puts the figures into docs/benchmarks.md
 bench:
 	@"$(PYTHON)" bootstrap.py bench $(ARGS)
+
+# make soak ARGS="--write tests/faults/test_history.py" runs a part, and puts its rows into docs/benchmarks.md
+soak:
+	@"$(PYTHON)" bootstrap.py soak $(ARGS)
 
 # the pictures in docs/pictures, taken anew
 shots:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set this checkout up and run it: python3 bootstrap.py run | test | check | bench | agent NAME | clean-demo.
+"""Set this checkout up and run it: python3 bootstrap.py run | test | check | bench | soak | agent NAME | clean-demo.
 
 Standard library only, and written for any Python 3.9, so that it can say what is missing on a bare machine.
 It makes `.venv` once; a stamp in there lets every later call go straight to work, without the network.
@@ -28,7 +28,8 @@ PROBE_TIMEOUT = 30.0  # seconds; a Python on a cold network disk takes some
 
 RUNTIME, DEVELOPMENT = "requirements.txt", "requirements-dev.txt"
 EMBEDDED, LOCK = "requirements-embedded.txt", "requirements.lock"
-NEEDS_DEVELOPMENT = ("test", "check", "bench")
+NEEDS_DEVELOPMENT = ("test", "check", "bench", "soak")
+PASSES_ON = {"test": "tests", "bench": "bench", "soak": "tests.soak"}  # what takes arguments of its own
 
 # (the program that tells the system, how to get Python there, how to get its venv)
 SYSTEMS = [
@@ -71,11 +72,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser("test", help="run all tests; what follows goes to pytest")
     commands.add_parser("check", help="format, lint, types, import contracts, migrations, system checks")
     commands.add_parser("bench", help="measure what is promised; --write puts it into docs/benchmarks.md")
+    commands.add_parser("soak", help="provoke each fault very often; --write puts it into docs/benchmarks.md")
     agent = commands.add_parser("agent", help="run one more agent on this machine, beside `run`")
     agent.add_argument("name", help="the name of its server in the panel")
     commands.add_parser("clean-demo", help="remove what `run` keeps in .demo")
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in ("test", "bench"):
+    if rest and options.command not in PASSES_ON:
         parser.error("unknown arguments: " + " ".join(rest))
     return options, rest
 
@@ -86,8 +88,8 @@ def task(options: argparse.Namespace, rest: list[str]) -> list[str]:
         return ["-m", "yumna_panel.demo", *(["--host", options.host] if options.host else [])]
     if options.command == "agent":
         return ["-m", "yumna_panel.demo.extra_agent", options.name]
-    if options.command in ("test", "bench"):
-        return ["-m", "tests" if options.command == "test" else "bench", *rest]
+    if options.command in PASSES_ON:
+        return ["-m", PASSES_ON[options.command], *rest]
     return ["-m", "tests.gates"]
 
 
