@@ -30,8 +30,8 @@ class Listener(Protocol):
     def heard(self, envelope: Envelope, sender: str) -> None:
         """Take an envelope from another process."""
 
-    def link_broken(self, sender: str) -> None:
-        """Note that letters of this sender to us were lost."""
+    def link_broken(self, sender: str, epoch: int, *, again: bool) -> None:
+        """Note that letters of this sender to us were lost; `again` when it goes on as if it had not been told."""
 
     def missed_announcement(self) -> None:
         """Note that something said to everyone was lost."""
@@ -42,7 +42,7 @@ class Bus:
 
     def __init__(self, listener: Listener) -> None:
         self.inbox = ""
-        self.counts: Counter[str] = Counter()  # forged, repeated, gap, unreadable
+        self.counts: Counter[str] = Counter()  # forged, repeated, gap, broken, unreadable
         self._listener = listener
         self._layer: Any = get_channel_layer()
         self._outlets: dict[str, Outlet] = {}
@@ -99,8 +99,12 @@ class Bus:
                 del self._outlets[address]
 
     def start_new_link(self, address: str) -> None:
-        """Begin a new link: the receiver told us that it lost a letter."""
+        """Begin a new link to this address."""
         self._outlet(address).start_new_link()
+
+    def epoch(self, address: str) -> int:
+        """Return the number of our present link to this address."""
+        return self._outlet(address).epoch
 
     def _outlet(self, address: str) -> Outlet:
         if address not in self._outlets:
@@ -158,8 +162,9 @@ class Bus:
             self.counts[arrival.value] += 1
         if arrival is Arrival.GAP and address == GROUP:
             self._listener.missed_announcement()
-        elif arrival is Arrival.GAP:
-            self._listener.link_broken(letter.sender)
+        elif arrival in (Arrival.GAP, Arrival.BROKEN):
+            again = arrival is Arrival.BROKEN
+            self._listener.link_broken(letter.sender, letter.epoch, again=again)
         if arrival is Arrival.NEXT or (arrival is Arrival.GAP and address == GROUP):
             self._deliver(letter.envelopes, letter.sender)
 

@@ -63,7 +63,7 @@ class Outlet:
         self.address = address
         self._sender = sender
         self._publish = publish
-        self._epoch = next(_epochs)
+        self.epoch = next(_epochs)
         self._number = 0
         self._waiting: deque[Item] = deque()
         self._bytes = 0
@@ -91,7 +91,7 @@ class Outlet:
 
     def start_new_link(self) -> None:
         """Number from 1 again, as a new link: the receiver has noticed a gap in this one."""
-        self._epoch = next(_epochs)
+        self.epoch = next(_epochs)
         self._number = 0
 
     def idle_for(self) -> float:
@@ -133,7 +133,7 @@ class Outlet:
 
     async def _send(self, batch: list[Item]) -> None:
         self._number += 1
-        letter = Letter(self._sender, self._epoch, self._number, [item.envelope for item in batch])
+        letter = Letter(self._sender, self.epoch, self._number, [item.envelope for item in batch])
         for item in batch:
             item.fate = Fate.UNDER_WAY
         try:
@@ -171,6 +171,7 @@ class Arrival(Enum):
     NEXT = "next"
     REPEATED = "repeated"
     GAP = "gap"
+    BROKEN = "broken"  # behind a gap; the sender has not heard of it yet
 
 
 @dataclass
@@ -195,10 +196,12 @@ class IncomingLinks:
         link = self._links.get(key)
         if link is None or letter.epoch > link.epoch:
             return self._begin(key, letter, from_start=from_start)
-        if letter.epoch < link.epoch or letter.number <= link.number or link.broken:
+        if letter.epoch < link.epoch or letter.number <= link.number:
             return Arrival.REPEATED
         gap = letter.number != link.number + 1
         link.number, link.heard = letter.number, time.monotonic()
+        if link.broken:
+            return Arrival.BROKEN
         link.broken = gap and from_start
         self._links.move_to_end(key)
         return Arrival.GAP if gap else Arrival.NEXT

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tunnel import presence
 
 MAX_ROUTES = 20_000  # agents remembered by one process
+JOINING = "joining-"  # what the inbox of a worker begins with while Redis is away and it has none
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,11 @@ class Route:
 
     inbox: str
     session: str
+
+    @property
+    def joined(self) -> bool:
+        """Tell whether anybody reads what is sent there."""
+        return not self.inbox.startswith(JOINING)
 
 
 class RouteCache:

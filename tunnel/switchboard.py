@@ -128,12 +128,15 @@ class Switchboard:
         if handler is not None:
             handler(envelope, sender)
 
-    def link_broken(self, sender: str) -> None:
+    def link_broken(self, sender: str, epoch: int, *, again: bool = False) -> None:
         """Letters of this sender to us were lost: answers, or questions it must be told of."""
-        log.warning("letters were lost on the link from %s", sender)
-        self._calls.lose(sender)
-        self._holding.stop_serving(sender)
-        self._holding.say(sender, {"kind": "broken"})
+        if not again:
+            log.warning("letters were lost on the link from %s", sender)
+            self._calls.lose(sender)
+            self._holding.stop_serving(sender)
+            # The way back may be broken too: on a new link what follows is heard.
+            self.bus.start_new_link(sender)
+        self._holding.say(sender, {"kind": "broken", "epoch": epoch})
 
     def missed_announcement(self) -> None:
         """Something said to everyone was lost: no remembered route is sure."""
@@ -141,10 +144,11 @@ class Switchboard:
         if self._on_gap is not None:
             self._on_gap()
 
-    def _told_of_a_gap(self, envelope: Envelope, sender: str) -> None:  # noqa: ARG002 - a handler
+    def _told_of_a_gap(self, envelope: Envelope, sender: str) -> None:
         """The other side lost a letter of ours: what we asked there may or may not run."""
-        self.bus.start_new_link(sender)
-        self._calls.lose(sender)
+        if envelope["epoch"] == self.bus.epoch(sender):  # else a new link was begun already
+            self.bus.start_new_link(sender)
+            self._calls.lose(sender)
 
     def _told_news(self, envelope: Envelope, sender: str) -> None:  # noqa: ARG002 - a handler
         if "agent" in envelope:
@@ -161,6 +165,8 @@ class Switchboard:
         route = self.routes.get(agent_id) or await self._read_route(agent_id)
         if route is None:
             return Outcome(code=Code.NOT_CONNECTED)
+        if not route.joined:
+            return Outcome(code=Code.BUS_UNAVAILABLE)
         return await self._calls.ask(route, agent_id, request, deadline)
 
     async def _read_route(self, agent_id: str) -> Route | None:
@@ -175,7 +181,8 @@ class Switchboard:
     async def _read_and_keep(self, agent_id: str) -> Route | None:
         dropped = self.routes.dropped
         route = await in_thread(routes.read, agent_id)
-        if route is not None and dropped == self.routes.dropped:  # else news came that may be of this agent
+        fresh = dropped == self.routes.dropped  # no news came meanwhile that may be of this agent
+        if route is not None and route.joined and fresh:
             self.routes.put(agent_id, route)
         return route
 

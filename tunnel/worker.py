@@ -28,6 +28,7 @@ from tunnel.letters import Envelope
 from tunnel.live import hub
 from tunnel.logs import about
 from tunnel.models import CloseReason
+from tunnel.routes import JOINING
 from tunnel.sessions import Loser, Welcome
 from tunnel.switchboard import Switchboard
 
@@ -96,7 +97,7 @@ class Worker:
         self._ending: dict[str, Ending] = {}  # sessions over here, whose rows may be open still
         self._figures: dict[int, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._inbox = f"joining-{self.id}"
+        self._inbox = f"{JOINING}{self.id}"
         self._registered = False
         self._renewals = 0
         self._ticked = time.monotonic()

@@ -135,6 +135,11 @@ class Cluster:
         """Where agents dial a worker."""
         return f"ws://127.0.0.1:{self.ports[name]}/tunnel"
 
+    def new_url(self, name: str) -> str:
+        """Where agents will dial a worker that is not started yet."""
+        self.ports.setdefault(name, free_port())
+        return self.url(name)
+
     def get(self, name: str, path: str, seconds: float = 15.0) -> dict[str, Any]:
         """Ask a worker over HTTP and return its JSON."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=seconds) as answer:

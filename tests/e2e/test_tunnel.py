@@ -259,45 +259,6 @@ def test_a_stopping_worker_says_goodbye_and_lets_commands_finish(cluster, node):
     until(lambda: cluster._answers(cluster.ports["a"]), 30)
 
 
-def test_a_redis_that_dies_and_returns_ends_no_tunnel_and_hangs_no_caller(cluster, node):
-    agent = dial(cluster, "a", node)
-    assert cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")["data"]
-    cluster.kill("redis")
-    for _ in range(3):
-        started = time.monotonic()
-        answer = cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")
-        assert answer["code"] in ("bus_unavailable", "relay_lost")
-        assert time.monotonic() - started < 3
-    assert cluster.get("a", f"/test/thread/{node[0]}/GET_STATS")["data"] == {"cpu": 1.5, "ram": 64}
-    asked = len([m for m in agent.seen if m["type"] == "GET_STATS"])
-    cluster.start_redis()
-    back = time.monotonic()
-    until(lambda: "data" in cluster.get("b", f"/test/thread/{node[0]}/GET_STATS"), 10)
-    assert time.monotonic() - back < 6
-    answered = len([m for m in agent.seen if m["type"] == "GET_STATS"])
-    assert answered == asked + 1, "a command that was reported as failed has run later"
-    agent.stop()
-
-
-def test_a_redis_that_hangs_hangs_no_caller(cluster, node):
-    agent = dial(cluster, "a", node)
-    assert cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")["data"]
-    asked = len(agent.seen)
-    cluster.kill("redis", signal.SIGSTOP)
-    try:
-        started = time.monotonic()
-        assert cluster.get("b", f"/test/thread/{node[0]}/GET_STATS")["code"] in (
-            "bus_unavailable",
-            "relay_lost",
-        )
-        assert time.monotonic() - started < 3
-    finally:
-        cluster.kill("redis", signal.SIGCONT)
-    until(lambda: "data" in cluster.get("b", f"/test/thread/{node[0]}/GET_STATS"), 10)
-    assert len([m for m in agent.seen[asked:] if m["type"] == "GET_STATS"]) == 1
-    agent.stop()
-
-
 def test_a_lost_database_ends_no_tunnel_and_answers_no_handshake_with_403(cluster, node):
     agent = dial(cluster, "a", node)
     # Connections stay open for a while, so that a file moved aside would not be missed.

@@ -152,7 +152,7 @@ def test_a_gap_breaks_the_link_until_a_new_one_begins():
     incoming = IncomingLinks()
     assert judge(incoming, 1, 1) is Arrival.NEXT
     assert judge(incoming, 1, 3) is Arrival.GAP
-    assert judge(incoming, 1, 4) is Arrival.REPEATED
+    assert judge(incoming, 1, 4) is Arrival.BROKEN
     assert judge(incoming, 2, 1) is Arrival.NEXT
     assert judge(incoming, 1, 5) is Arrival.REPEATED
 

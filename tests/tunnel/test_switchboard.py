@@ -132,6 +132,29 @@ async def test_a_lost_letter_ends_the_calls_on_its_link_and_the_next_call_works(
     assert (await pair.ask()).code is None
 
 
+async def test_letters_lost_both_ways_at_once_silence_nobody(pair):
+    assert (await pair.ask()).code is None
+    pair.caller.bus._outlet(pair.holder.bus.inbox)._number += 1
+    pair.holder.bus._outlet(pair.caller.bus.inbox)._number += 1
+    pair.holder.cut(pair.caller.bus.inbox, "any", 4001)
+    assert (await pair.ask()).code is Code.RELAY_LOST
+    pair.route()
+    assert (await pair.ask()).code is None
+
+
+async def test_a_sender_that_did_not_hear_of_its_lost_letter_is_told_again(pair, monkeypatch):
+    assert (await pair.ask()).code is None
+    pair.caller.bus._outlet(pair.holder.bus.inbox)._number += 1
+    with monkeypatch.context() as deaf:
+        deaf.setattr(pair.holder._holding, "say", lambda *_: None)
+        task = asyncio.create_task(pair.ask())
+        await until(lambda: pair.holder.bus.counts["gap"])
+    pair.caller.bus.put(pair.holder.bus.inbox, {"kind": "alive"})
+    assert (await asyncio.wait_for(task, 3)).code is Code.RELAY_LOST
+    pair.route()
+    assert (await pair.ask()).code is None
+
+
 async def test_a_holder_that_falls_silent_ends_its_calls(pair, monkeypatch):
     monkeypatch.setattr(switchboard_module, "LINK_SILENCE", 1.5)
     pair.node.handler = silent
@@ -190,6 +213,16 @@ async def test_a_missed_announcement_clears_every_route(pair):
     pair.holder.bus._outlet(switchboard_module.GROUP)._number += 1
     pair.holder.announce("state", server=1, agent="web-02")
     await until(lambda: pair.caller.routes.get("web-01") is None)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_worker_without_an_inbox_is_not_asked_and_not_remembered(pair, monkeypatch):
+    route = pair.caller.routes.get("web-01")
+    pair.caller.routes.drop("web-01")
+    monkeypatch.setattr(routes, "read", lambda _: Route(f"{routes.JOINING}1", route.session))
+    assert (await pair.ask()).code is Code.BUS_UNAVAILABLE
+    monkeypatch.setattr(routes, "read", lambda _: route)
+    assert (await pair.ask()).code is None
 
 
 @pytest.mark.django_db(transaction=True)
