@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import left_out
-from tests.faults import faketime
+from tests.faults.postgres import folder_of_programs
 from yumna_panel.embedded_redis import find_binary
 
 NOT_ALL_RUN = 3
@@ -32,7 +32,7 @@ def main() -> int:
         "netns": no_namespaces(),
         "redis_tls": no_redis_server(),
         "deploy": no_judges(),
-        "systemd_250": no_new_systemd(),
+        "postgres": no_postgres(),
     }
     left_out.announce({mark: reason for mark, reason in missing.items() if reason})
     code = int(pytest.main(["-p", left_out.__name__, *(sys.argv[1:] or AT_ONCE)]))
@@ -107,16 +107,11 @@ def no_judges() -> str:
     return ""
 
 
-def no_new_systemd() -> str:
-    """Return why units that are not installed cannot be judged here: systemd-analyze does that from 250 on."""
-    program = shutil.which("systemd-analyze", path=SYSTEM_PATH)
-    if program is None:
-        return "there is no systemd-analyze; install systemd"
-    told = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()
-    number = told[1] if len(told) > 1 else ""
-    if number.isdigit() and int(number) >= OLDEST_SYSTEMD:
+def no_postgres() -> str:
+    """Return why no PostgreSQL can be started here."""
+    if folder_of_programs() or (install("postgresql") and folder_of_programs()):
         return ""
-    return f"this systemd-analyze is {number or 'none that tells its version'}, {OLDEST_SYSTEMD} is needed"
+    return "there is no initdb; install postgresql"
 
 
 def install(package: str) -> bool:

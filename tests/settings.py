@@ -51,7 +51,8 @@ for layer in CHANNEL_LAYERS.values():
     layer["CONFIG"] = {**layer["CONFIG"], "prefix": "tests-" + os.environ.get("PYTEST_XDIST_WORKER", "alone")}
 
 # A file, so that several threads and processes see one database; threads of an in-memory one would share a connection.
-DATABASES["default"]["TEST"] = {"NAME": str(Path(os.environ[MARK]) / "test.sqlite3")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["TEST"] = {"NAME": str(Path(os.environ[MARK]) / "test.sqlite3")}
 
 # Static files are looked up when asked for, as under DEBUG; read ahead, each test client would read them all.
 WHITENOISE_AUTOREFRESH = True

@@ -24,6 +24,10 @@ log = logging.getLogger("tunnel.background")
 
 SWEEP_EVERY = 9.0  # seconds, besides the nudges of web workers
 SWEEP_LEASE = 8.0  # seconds one background worker sweeps alone; web workers nudge each 9
+OVERDUE = timedelta(
+    seconds=5
+)  # a worker that could not renew tries again each 3, and may not have missed more
+HELD_UP = 1.0  # seconds; a database that lets us wait so long for one statement let the workers wait too
 PRUNE_EVERY = 3600.0  # seconds
 FORGOTTEN_EVERY = 60.0  # seconds
 FORGOTTEN_AFTER = timedelta(seconds=2 * MAX_TIMEOUT)  # no caller waits so long: it is dead
@@ -96,14 +100,16 @@ def write_figures(rows: list[list[Any]]) -> int:
 def sweep() -> None:
     """End what the dead left open and prune what is too old, unless another process does so now."""
     global _reachable_since, _ended_forgotten, _pruned
-    now = time.monotonic()
+    asked = time.monotonic()
     if not sessions.take_lease("sweep", NAME, SWEEP_LEASE):
         return
-    if _reachable_since is None:
+    now = time.monotonic()
+    if _reachable_since is None or now - asked > HELD_UP:
         _reachable_since = now
-    # After an outage every lease has run out; the workers get the time of one lease to renew theirs.
+    # After an outage every lease has run out; the workers get the time of one lease to renew theirs. A short outage
+    # between two sweeps is not noticed here, hence OVERDUE.
     if now - _reachable_since >= sessions.LEASE.total_seconds():
-        for agent_id in sessions.end_lost():
+        for agent_id in sessions.end_lost(OVERDUE):
             log.info("the worker of a session is dead agent=%s", agent_id)
     if now - _ended_forgotten >= FORGOTTEN_EVERY:
         _ended_forgotten = now

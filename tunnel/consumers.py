@@ -16,11 +16,14 @@ from tunnel.connection import AgentConnection
 from tunnel.handshake import Admission, Overloaded, Refused
 from tunnel.logs import about
 from tunnel.models import RefusalReason
-from tunnel.sessions import NoLongerWelcome
-from tunnel.trials import Trial
+from tunnel.sessions import ClaimedTooLate, NoLongerWelcome
 from tunnel.worker import Worker
 
 Message = dict[str, Any]
+# Seconds a handshake waits for the database. An agent gives up at 15, other libraries at 10; what it cannot hear of any
+# more must not end the session that it opens next, so the claim itself is given up a little earlier.
+PATIENCE = 8.0
+CLAIM_MARGIN = 1.0
 DENIAL = "websocket.http.response"  # the ASGI extension that lets an application answer a handshake with any status
 
 
@@ -71,14 +74,12 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         log = about("tunnel.handshake", agent=handshake.claimed_id(self.scope))
         session = uuid.uuid4()
         try:
-            admission = await handshake.judge(self.scope)
-            here = await worker.current()
-            if here.stopping:
-                raise HandshakeFailed("this worker stops")
-            if admission.trial and trials.full():
-                raise HandshakeFailed("too many handshakes are only tried")
-            if not admission.trial:
-                await here.open(admission, session)
+            async with asyncio.timeout(PATIENCE):
+                admission = await handshake.judge(self.scope)
+                here = await worker.current()
+                if here.stopping:
+                    raise HandshakeFailed("this worker stops")
+                await here.open(admission, session, arrived + PATIENCE - CLAIM_MARGIN)
         except (Refused, NoLongerWelcome) as exc:
             metrics.handshake("refused")
             address = handshake.client_address(self.scope)
@@ -87,7 +88,7 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
             if reason is not None:
                 refusals.note(handshake.claimed_id(self.scope), reason, address)
             await self._refuse(arrived)
-        except (DatabaseError, Overloaded, HandshakeFailed) as exc:
+        except (DatabaseError, ClaimedTooLate, TimeoutError, Overloaded, HandshakeFailed) as exc:
             metrics.handshake("unavailable")
             log.error("a handshake could not be judged: %r", exc)
             await self._unavailable(exc)

@@ -4,6 +4,7 @@ Times are the database's, so that the clocks of the workers' hosts do not matter
 """
 
 import logging
+import math
 import os
 import socket
 import time
@@ -14,7 +15,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.db import IntegrityError, OperationalError, models, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from servers import identity
@@ -53,6 +54,10 @@ class NoLongerWelcome(Exception):
     """The server was suspended, rotated or changed while the handshake was under way."""
 
 
+class ClaimedTooLate(Exception):
+    """The database was so slow that the agent has given up: it may have another session by now, which shall stay."""
+
+
 def open_worker(worker: UUID, inbox: str) -> None:
     """Write this process's row and take its first lease; the same again after the row was pruned."""
     Worker.objects.update_or_create(
@@ -80,14 +85,27 @@ def close_worker(worker: UUID) -> None:
     Worker.objects.filter(pk=worker).update(lease_until=Now())
 
 
-def claim(welcome: Welcome, session: UUID, worker: UUID, *, basic: bool, address: str | None) -> Loser | None:
+def claim(
+    welcome: Welcome,
+    session: UUID,
+    worker: UUID,
+    *,
+    basic: bool,
+    address: str | None,
+    before: float = math.inf,
+) -> Loser | None:
     """Open a session, ending the one that was open: the newest wins, and commit order is the order.
+
+    After `before` on the monotonic clock nothing is claimed any more.
 
     Raises:
         NoLongerWelcome: the server row changed since it was judged.
+        ClaimedTooLate: it waited for the database beyond `before`.
         django.db.Error: the database is away.
     """
-    loser = _retried(lambda: _claim(welcome, session, worker, basic=basic, address=address))
+    loser = _retried(
+        lambda: _claim(welcome, session, worker, basic=basic, address=address, before=before), before
+    )
     if loser is not None:
         signals.disconnected(welcome.server, welcome.agent_id, UUID(loser.session), CloseReason.REPLACED)
     signals.connected(welcome.server, welcome.agent_id, session, address=address, basic=basic)
@@ -96,10 +114,13 @@ def claim(welcome: Welcome, session: UUID, worker: UUID, *, basic: bool, address
 
 @transaction.atomic
 def _claim(
-    welcome: Welcome, session: UUID, worker: UUID, *, basic: bool, address: str | None
+    welcome: Welcome, session: UUID, worker: UUID, *, basic: bool, address: str | None, before: float
 ) -> Loser | None:
     # The row lock orders two claims of one server where the database has row locks; the constraint does elsewhere.
-    if not _welcome_rows(welcome).select_for_update().values_list("pk", flat=True):
+    there = _welcome_rows(welcome).select_for_update().values_list("pk", flat=True).first()
+    if time.monotonic() > before:  # asked with the lock in hand: from here on nobody makes us wait
+        raise ClaimedTooLate(welcome.agent_id)
+    if there is None:
         raise NoLongerWelcome(welcome.agent_id)
     loser = Session.objects.filter(server=welcome.server, closed_at=None).select_related("worker").first()
     if loser is not None:
@@ -162,9 +183,14 @@ def open_rows(worker: UUID) -> dict[str, Welcome]:
 
 
 def reclaim(worker: UUID, held: Collection[str]) -> set[str]:
-    """Take back sessions that were ended as `worker_lost` while this worker lived; return those it holds now."""
+    """Take back sessions that were ended as `worker_lost` while this worker lived; return those it holds now.
+
+    Only the newest session of a server is taken back: with a newer one, wherever it is and whatever became of it, the
+    agent has left this one behind.
+    """
     lost = Session.objects.filter(pk__in=held, worker=worker, close_reason=CloseReason.WORKER_LOST)
-    for session in lost.select_related("server"):
+    newer = Session.objects.filter(server=OuterRef("server"), opened_at__gt=OuterRef("opened_at"))
+    for session in lost.exclude(Exists(newer)).select_related("server"):
         try:
             with transaction.atomic():
                 taken = Session.objects.filter(pk=session.pk, close_reason=CloseReason.WORKER_LOST).update(
@@ -180,15 +206,17 @@ def reclaim(worker: UUID, held: Collection[str]) -> set[str]:
     return {str(pk) for pk in open_now.values_list("pk", flat=True)}
 
 
-def end_lost() -> list[str]:
-    """End the sessions of workers whose lease ran out; return the agent ids, whose state changed."""
-    lost = Session.objects.filter(closed_at=None, worker__lease_until__lt=Now())
+def end_lost(overdue: timedelta = timedelta(0)) -> list[str]:
+    """End the sessions of workers whose lease ran out `overdue` ago; return the agent ids, whose state changed."""
+    lapsed = Q(closed_at=None, worker__lease_until__lt=Now() - overdue)
+    lost = Session.objects.filter(lapsed)
     ended = []
     for pk, server, agent_id, lease_until in lost.values_list(
         "pk", "server", "server__agent_id", "worker__lease_until"
     ):
-        still = Session.objects.filter(pk=pk, closed_at=None, worker__lease_until__lt=Now())
-        if still.update(closed_at=lease_until, close_reason=CloseReason.WORKER_LOST):
+        if Session.objects.filter(lapsed, pk=pk).update(
+            closed_at=lease_until, close_reason=CloseReason.WORKER_LOST
+        ):
             signals.disconnected(server, agent_id, pk, CloseReason.WORKER_LOST)
             ended.append(agent_id)
     return ended
@@ -224,12 +252,14 @@ def _end(sessions: Collection[UUID], reason: CloseReason, detail: str = "") -> i
     )
 
 
-def _retried(step: Callable[[], R]) -> R:
-    """Repeat a step that lost a race against another writer."""
+def _retried(step: Callable[[], R], before: float = math.inf) -> R:
+    """Repeat a step that lost a race against another writer, but not after `before`."""
     for attempt in range(1, CLAIM_TRIES):
         try:
             return step()
         except (IntegrityError, OperationalError) as exc:
             log.debug("try %d: %s", attempt, exc)
+            if time.monotonic() > before:
+                raise
             time.sleep(CLAIM_PAUSE * attempt)  # in a database thread; there is no fact to wait on
     return step()

@@ -162,7 +162,14 @@ class Switchboard:
         connection = self._connections.find(agent_id) if self._connections else None
         if connection is not None:
             return await ask_here(connection, request, deadline)
-        route = self.routes.get(agent_id) or await self._read_route(agent_id)
+        route = self.routes.get(agent_id)
+        if route is None:
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    route = await self._read_route(agent_id)
+            except TimeoutError:
+                error = "the database does not answer, the command was not sent"
+                return Outcome(code=Code.NOT_SENT, error=error)
         if route is None:
             return Outcome(code=Code.NOT_CONNECTED)
         if not route.joined:

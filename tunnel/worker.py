@@ -5,6 +5,7 @@ It starts at first use on the server's event loop, and stops when the server is 
 
 import asyncio
 import logging
+import math
 import os
 import random
 import time
@@ -151,11 +152,12 @@ class Worker:
 
     # -- agents ----------------------------------------------------------------------------------
 
-    async def open(self, admission: Admission, session: uuid.UUID) -> None:
+    async def open(self, admission: Admission, session: uuid.UUID, before: float = math.inf) -> None:
         """Claim the session in the database, ending an older one of the same agent.
 
         Raises:
             sessions.NoLongerWelcome: the server row changed meanwhile.
+            sessions.ClaimedTooLate: it was not claimed before `before` on the monotonic clock.
             django.db.Error: the database is away.
         """
         if not self._registered:
@@ -170,6 +172,7 @@ class Worker:
                 self.id,
                 basic=admission.basic,
                 address=None if admission.address == "unix" else admission.address,
+                before=before,
             )
         except BaseException:
             # When we are cancelled the thread goes on: `_recheck` ends the row it may still make.

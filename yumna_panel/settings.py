@@ -107,6 +107,15 @@ SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
 }
 
+# A database host that is gone without a word is given up after seconds, not after the kernel's quarter of an hour.
+POSTGRES_OPTIONS = {
+    "connect_timeout": 5,  # seconds
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds that sent bytes wait for their receipt
+}
+
 database: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "db.sqlite3")}
 if environment.is_set("DATABASE_URL"):
     try:
@@ -120,6 +129,8 @@ if password := environment.secret("DATABASE_PASSWORD"):
 database["CONN_MAX_AGE"] = 0  # under ASGI a thread's connection would outlive its request
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}
+if database["ENGINE"] == "django.db.backends.postgresql":
+    database["OPTIONS"] = {**POSTGRES_OPTIONS, **database.get("OPTIONS", {})}
 DATABASES = {"default": database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -1,17 +1,21 @@
-"""A master of several processes on 127.0.0.1: real web workers, a background worker, Redis and a database file."""
+"""A master of several processes on 127.0.0.1: real web workers, a background worker, Redis and a database."""
 
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from yumna_panel.embedded_redis import find_binary
 
@@ -49,7 +53,10 @@ def until(fact: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any
 
 
 class Cluster:
-    """Processes with one database and one Redis of their own; `stop` ends all of them."""
+    """Processes with one database and one Redis of their own; `stop` ends all of them.
+
+    The database is a file, or what `DATABASE_URL` in `environment` names.
+    """
 
     def __init__(self, folder: Path, server: str, **environment: str) -> None:
         self.folder = folder
@@ -109,13 +116,14 @@ class Cluster:
 
     def freeze(self, name: str) -> None:
         """Hold a process still, but not in the middle of a write, which would lock the database for all."""
-        import sqlite3
-
-        connection = sqlite3.connect(self.folder / "db.sqlite3", timeout=20, isolation_level=None)
-        connection.execute("BEGIN IMMEDIATE")
-        self.kill(name, signal.SIGSTOP)
-        connection.rollback()
-        connection.close()
+        with closing(self._connect()) as connection:
+            if self.on_a_file:
+                connection.execute("BEGIN IMMEDIATE")
+            else:
+                connection.execute("BEGIN")
+                connection.execute("LOCK TABLE servers, tunnel_session, tunnel_worker IN EXCLUSIVE MODE")
+            self.kill(name, signal.SIGSTOP)
+            connection.rollback()
 
     def stop(self) -> None:
         """End every process."""
@@ -172,18 +180,26 @@ class Cluster:
         ]
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run plain SQL on the database file."""
-        import sqlite3
+        """Run plain SQL on the database."""
+        with closing(self._connect()) as connection:
+            cursor = connection.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
 
-        with sqlite3.connect(self.folder / "db.sqlite3", timeout=20) as connection:
-            rows = connection.execute(statement).fetchall()
-        connection.close()
-        return rows
+    @property
+    def on_a_file(self) -> bool:
+        """Tell whether the database is SQLite's."""
+        return self.environment["DATABASE_URL"].startswith("sqlite:")
 
     def log(self, name: str) -> str:
         """What a process has written so far."""
         path = self.folder / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def _connect(self) -> Any:
+        """Connect to the database; each statement is a transaction of its own."""
+        if self.on_a_file:
+            return sqlite3.connect(self.folder / "db.sqlite3", timeout=20, isolation_level=None)
+        return psycopg.connect(self.environment["DATABASE_URL"], autocommit=True)
 
     def _spawn(self, name: str, command: list[str]) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:

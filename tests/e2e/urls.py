@@ -1,4 +1,4 @@
-"""Views that run a command from a thread and from the event loop of a web worker."""
+"""Views that run a command from a thread and from the event loop of a web worker, and one that looks."""
 
 import os
 import time
@@ -39,13 +39,9 @@ async def run_bare(request: HttpRequest, agent_id: str, count: int) -> JsonRespo
 
 
 def states(request: HttpRequest) -> JsonResponse:
-    """Say what is shown of every node."""
-    shown = presence.of(Server.objects.all())
-    return JsonResponse({one.agent_id: shown[one.pk].state.value for one in Server.objects.all()})
-
-
-def _timeout(request: HttpRequest) -> float:
-    return float(request.GET.get("timeout", 5))
+    """Say of each server named by `?id=` how it is shown."""
+    found = presence.of(Server.objects.filter(agent_id__in=request.GET.getlist("id")))
+    return JsonResponse({str(pk): one.state for pk, one in found.items()})
 
 
 urlpatterns = [

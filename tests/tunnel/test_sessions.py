@@ -2,11 +2,13 @@
 
 import math
 import threading
+import time
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -16,7 +18,7 @@ from servers.models import CommandRecord, Server
 from tunnel import background, presence, sessions
 from tunnel.models import CloseReason, Lease, Session, Worker
 from tunnel.presence import State
-from tunnel.sessions import NoLongerWelcome, Welcome
+from tunnel.sessions import ClaimedTooLate, NoLongerWelcome, Welcome
 
 pytestmark = pytest.mark.django_db
 
@@ -79,6 +81,30 @@ def test_the_late_close_of_a_loser_changes_nothing(server, worker):
     assert Session.objects.get(pk=first).close_reason == CloseReason.REPLACED
     assert state_of(server).session == second
     assert sessions.close(second, CloseReason.NETWORK_LOST)
+
+
+def test_a_claim_that_waited_too_long_ends_nobodys_session(server, worker):
+    session, _ = claim(server, worker)
+    late = {"basic": True, "address": None, "before": time.monotonic() - 0.1}
+    with pytest.raises(ClaimedTooLate):
+        sessions.claim(welcome(server), uuid.uuid4(), make_worker(), **late)
+    assert state_of(server).session == session
+    assert Session.objects.count() == 1
+
+
+@pytest.mark.parametrize(("before", "tries"), [(math.inf, sessions.CLAIM_TRIES), (-math.inf, 1)])
+def test_a_claim_is_tried_again_while_its_agent_waits(server, worker, monkeypatch, before, tries):
+    tried = []
+
+    def locked(*arguments: Any, **options: Any) -> None:
+        tried.append(options["before"])
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(sessions, "CLAIM_PAUSE", 0.0)
+    monkeypatch.setattr(sessions, "_claim", locked)
+    with pytest.raises(OperationalError):
+        sessions.claim(welcome(server), uuid.uuid4(), worker, basic=True, address=None, before=before)
+    assert tried == [before] * tries
 
 
 @pytest.mark.parametrize("change", ["suspend", "rotate_secret", "connection_type", "agent_id", "delete"])
@@ -169,6 +195,18 @@ def test_a_late_worker_does_not_take_back_what_somebody_else_has(server, worker)
     assert state_of(server).session == newer
 
 
+def test_of_two_lost_sessions_of_a_server_only_the_newest_is_taken_back(server, worker):
+    other = make_worker()
+    older, _ = claim(server, worker)
+    lapse(worker)
+    sessions.end_lost()
+    newer, _ = claim(server, other)
+    lapse(other)
+    sessions.end_lost()
+    assert sessions.reclaim(worker, [str(older)]) == set()
+    assert sessions.reclaim(other, [str(newer)]) == {str(newer)}
+
+
 def test_a_lease_is_one_holders_until_it_runs_out():
     assert sessions.take_lease("sweep", "a", 10)
     assert sessions.take_lease("sweep", "a", 10)
@@ -186,6 +224,24 @@ def test_nobodys_session_is_ended_until_the_database_was_there_for_a_lease(serve
     monkeypatch.setattr(background, "_reachable_since", background.time.monotonic() - 10)
     background.sweep()
     assert not Session.objects.filter(closed_at=None).exists()
+
+
+def test_a_worker_that_is_only_just_late_may_renew_before_its_sessions_are_ended(server, worker, monkeypatch):
+    claim(server, worker)
+    monkeypatch.setattr(background, "_reachable_since", background.time.monotonic() - 10)
+    for overdue, still_open in ((4, True), (6, False)):
+        lapse(worker, ago=overdue)
+        background.sweep()
+        assert Session.objects.filter(closed_at=None).exists() is still_open
+
+
+def test_a_database_that_held_up_the_sweep_held_up_the_workers_too(server, worker, monkeypatch):
+    claim(server, worker)
+    lapse(worker, ago=60)
+    monkeypatch.setattr(background, "_reachable_since", background.time.monotonic() - 10)
+    monkeypatch.setattr(background, "HELD_UP", 0.0)
+    background.sweep()
+    assert Session.objects.filter(closed_at=None).exists()
 
 
 def test_a_command_whose_caller_died_ends_as_unknown(server, monkeypatch):

@@ -77,6 +77,21 @@ async def test_a_stale_route_is_read_again_and_nothing_was_sent(pair):
     assert pair.node.commands == []
 
 
+async def test_a_route_that_no_database_tells_in_time_sends_nothing(pair, monkeypatch):
+    answers = asyncio.Event()
+
+    async def hung(*_: object) -> None:
+        await answers.wait()
+
+    monkeypatch.setattr(switchboard_module, "in_thread", hung)
+    pair.caller.routes.clear()
+    async with asyncio.timeout(5):
+        outcome = await pair.ask(timeout=0.1)
+    answers.set()
+    assert outcome.code is Code.NOT_SENT
+    assert pair.node.commands == []
+
+
 async def test_an_agent_that_says_nothing_ends_as_no_reply_and_is_told_to_stop(pair):
     pair.node.handler = silent
     started = time.monotonic()

@@ -1,6 +1,7 @@
 """A worker's sockets and its rows agree, whatever goes wrong between the two."""
 
 import asyncio
+import threading
 import uuid
 from typing import Any
 
@@ -14,7 +15,7 @@ from servers import identity
 from servers.models import Server
 from servers.threads import in_thread
 from tests.tunnel.waiting import until
-from tunnel import presence, sessions
+from tunnel import consumers, presence, sessions
 from tunnel import worker as worker_module
 from tunnel.models import Session
 from tunnel.presence import State
@@ -154,6 +155,33 @@ async def test_a_row_without_a_socket_is_ended(worker, node):
     assert await state(server) is State.ACTIVE
     socket.gate.set()
     await socket.disconnect()
+
+
+async def test_a_handshake_that_the_database_holds_up_is_answered_and_claims_nothing_later(
+    worker, node, monkeypatch
+):
+    monkeypatch.setattr(consumers, "PATIENCE", 0.5)
+    monkeypatch.setattr(consumers, "CLAIM_MARGIN", 0.1)
+    answered, over = threading.Event(), asyncio.Event()
+    loop, claim = asyncio.get_running_loop(), sessions.claim
+
+    def slow_claim(*arguments: Any, **options: Any) -> Any:
+        answered.wait(SOON)
+        try:
+            return claim(*arguments, **options)
+        finally:
+            loop.call_soon_threadsafe(over.set)
+
+    monkeypatch.setattr(sessions, "claim", slow_claim)
+    socket = Socket(*node)
+    socket.scope["extensions"] = {consumers.DENIAL: {}}
+    await socket.send_input({"type": "websocket.connect"})
+    answer = await socket.receive_output(SOON)
+    assert (answer["type"], answer["status"]) == (f"{consumers.DENIAL}.start", 503)
+    answered.set()
+    await asyncio.wait_for(over.wait(), SOON)
+    assert not await in_thread(Session.objects.exists)
+    await socket.wait()
 
 
 async def test_a_handshake_that_is_cancelled_leaves_no_tunnel_behind(worker, node, monkeypatch):
