@@ -7,7 +7,6 @@ import asyncio
 import logging
 import math
 import os
-import random
 import time
 import uuid
 from collections.abc import Callable, Coroutine
@@ -124,8 +123,10 @@ class Worker:
         self.stopping = True
         held = list(self._by_session.values())
         log.info("worker stops: %d tunnels say goodbye worker=%s", len(held), self.id)
-        for connection in held:
-            _say_goodbye(connection)
+        for connection, retry_after in zip(
+            held, stopping.spread(len(held), settings.RECONNECT_SPREAD), strict=True
+        ):
+            connection.goodbye(retry_after)
         until = time.monotonic() + settings.DRAIN
         while self._awaited(held) and time.monotonic() < until:  # noqa: ASYNC110 - a few looks
             await asyncio.sleep(DRAIN_LOOK)
@@ -193,7 +194,7 @@ class Worker:
         )
         self._tell_state(admission.welcome.server, admission.welcome.agent_id)
         if self.stopping:
-            _say_goodbye(connection)
+            connection.goodbye(*stopping.spread(1, settings.RECONNECT_SPREAD))
             connection.close(CloseCode.WORKER_RESTART)
         else:  # a suspension or a newer session since the claim was told when there was no socket to close
             self._spawn(self._cut_unwelcome({str(session): admission.welcome}), session)
@@ -407,7 +408,3 @@ class Worker:
             log.warning("the database is away: %s", exc)
         except Exception:
             log.exception("a task of the worker failed")
-
-
-def _say_goodbye(connection: AgentConnection) -> None:
-    connection.goodbye(round(random.uniform(0, settings.RECONNECT_SPREAD), 3))  # noqa: S311 - jitter
