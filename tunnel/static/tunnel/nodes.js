@@ -9,8 +9,6 @@
   const part = (name, root = page) => root.querySelector(`[data-yt="${name}"]`);
   const language = document.documentElement.lang || undefined;
 
-  const RETRY_LEAST = 500; // ms; a restarted worker is back by then
-  const RETRY_MOST = 15000; // ms; a page left open must not hammer a panel that is down
   const TICK = 5000; // ms between looks at what has become old
   const TYPING = 250; // ms without a key before the panel is asked
   const RELIST = 15000; // ms between two looks whether other servers belong on this page
@@ -18,18 +16,13 @@
   const TROUBLE = new Set(["offline", "reconnecting"]);
   const FIGURES = ["cpu", "ram", "disk", "rtt", "uptime", "figures_at"]; // what comes each few seconds
   const MAX_OFFERED = 16; // tags offered as chips
-  const NO_LONGER_WELCOME = 4003;
 
   const known = new Map(); // primary key -> what is known of a server
   const elements = new Map(); // primary key -> its card or row, and the parts of it
   let may = new Map(); // permission -> the servers it counts for
   let listing = config.first.listing;
   let skew = 0; // seconds the panel's clock is ahead of this machine's
-  let retry = RETRY_LEAST;
-  let redial = null; // the timer of the next attempt
-  let heard = 0; // when the socket last said something
   let fresh = null; // the servers of a snapshot that comes in several messages
-  let socket = null;
   let ended = false;
 
   const now = () => Date.now() / 1000 + skew;
@@ -387,7 +380,7 @@
       return false;
     }
     show(whole);
-    if (!before && socket !== null) askRights();
+    if (!before && live.there()) askRights();
     return !before || before.state !== whole.state || before.name !== whole.name || "tags" in card || "agent_id" in card;
   };
 
@@ -454,7 +447,7 @@
     settle();
     showPages();
     const same = before.whole === listing.whole && before.shown.join() === listing.shown.join();
-    if (socket !== null && !(before.whole && listing.whole) && !same) dial();
+    if (live.there() && !(before.whole && listing.whole) && !same) live.dial();
   };
 
   const showPages = () => {
@@ -495,12 +488,8 @@
   // -- socket and poll ---------------------------------------------------------------------------
 
   const wanted = () => (listing.whole ? "" : `ids=${listing.shown.join(",")}`);
-  const open = () => socket !== null && socket.readyState === WebSocket.OPEN;
 
-  const hear = (event) => {
-    heard = Date.now();
-    retry = RETRY_LEAST;
-    const message = JSON.parse(event.data);
+  const hear = (message) => {
     if (message.type === "too_many") {
       crowded = true;
       load(1);
@@ -513,56 +502,31 @@
     counts = said;
   };
 
-  /** Open the socket anew; the one before is left alone, whatever becomes of it. */
-  const dial = () => {
-    clearTimeout(redial);
-    redial = null;
-    leave();
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const ids = wanted();
-    const mine = new WebSocket(`${scheme}//${location.host}${config.events}${ids && `?${ids}`}`);
-    fresh = null;
-    heard = Date.now();
-    socket = mine;
-    mine.onmessage = (event) => mine === socket && hear(event);
-    mine.onclose = (event) => mine === socket && lost(event.code);
-  };
-
-  const leave = () => {
-    const old = socket;
-    socket = null;
-    if (old !== null) old.close();
-  };
-
-  const lost = (code) => {
-    socket = null;
-    if (code === NO_LONGER_WELCOME) {
-      finish();
-      return;
-    }
-    if (ended) return;
-    tell("paused");
-    redial = setTimeout(dial, retry * (0.5 + Math.random() / 2));
-    retry = Math.min(RETRY_MOST, retry * 2);
-  };
+  const live = yumnaSocket({
+    address: () => `${config.events}${wanted() && `?${wanted()}`}`,
+    begin: () => { fresh = null; },
+    hear,
+    lost: () => tell("paused"),
+    ended: () => finish(),
+    silence: config.silence * 1000,
+  });
 
   const finish = () => {
     ended = true;
-    clearTimeout(redial);
-    leave();
+    live.end();
     tell("ended");
   };
 
   const poll = async () => {
-    if (open() || document.hidden || ended) return;
+    if (live.open() || document.hidden || ended) return;
     try {
       if (listing.whole) {
         const told = await ask("");
-        if (told !== null && !open()) accept(told);
+        if (told !== null && !live.open()) accept(told);
       } else {
         const told = await ask(wanted());
         fresh = null;
-        if (told !== null && !open()) take(told);
+        if (told !== null && !live.open()) take(told);
       }
     } catch {
       // The socket's own words say that nothing is live; the next poll may do better.
@@ -571,10 +535,6 @@
 
   const tick = () => {
     for (const card of known.values()) showAge(card);
-    if (socket !== null && Date.now() - heard > config.silence * 1000) {
-      leave();
-      lost(0);
-    }
     if (crowded) load(1);
     if (!listing.whole && unlisted && !document.hidden && Date.now() - relisted > RELIST) load(listing.page);
   };
@@ -583,13 +543,7 @@
   const wake = () => {
     if (document.hidden || ended) return;
     for (const card of known.values()) showAge(card);
-    if (open() && Date.now() - heard <= config.silence * 1000) return;
-    retry = RETRY_LEAST;
-    if (socket === null || Date.now() - heard > config.silence * 1000) {
-      tell("paused");
-      dial();
-    }
-    poll();
+    poll(); // the socket, which woke before, is open when it was well
   };
 
   // -- keys and menus ----------------------------------------------------------------------------
@@ -682,7 +636,7 @@
   window.addEventListener("online", wake);
   window.addEventListener("pageshow", (event) => event.persisted && wake());
   tell("connecting");
-  dial();
+  live.dial();
   setInterval(poll, config.poll * 1000);
   setInterval(tick, TICK);
 })();

@@ -9,21 +9,15 @@
   const page = document.getElementById("yt-server");
   const part = (name, root = page) => root.querySelector(`[data-yt="${name}"]`);
 
-  const RETRY_LEAST = 500; // ms; a restarted worker is back by then
-  const RETRY_MOST = 15000; // ms; a page left open must not hammer a panel that is down
   const TICK = 5000; // ms between looks at what has become old
   const SETTLE = 300; // ms; several things change at once when an agent connects
   const OTHERS = 60000; // ms between two looks at what other people ran
-  const NO_LONGER_WELCOME = 4003;
   const FIGURES = ["cpu", "ram", "ram_used", "ram_total", "disk", "disk_used", "disk_total", "uptime", "rtt", "figures_at"];
   const STEADY = new Set(["id", ...FIGURES]);
 
   const gibibytes = new Intl.NumberFormat(document.documentElement.lang || undefined, { maximumFractionDigits: 1 });
 
   let card = config.seen.card;
-  let retry = RETRY_LEAST;
-  let heard = 0; // when the socket last said something
-  let socket = null;
   let snapshots = 0; // whether this server was in the snapshot that comes in several messages
   let inSnapshot = false;
   let reading = null; // a timer that reads the page's data again
@@ -123,7 +117,6 @@
   };
 
   const hear = (message) => {
-    heard = Date.now();
     if (message.now) setNow(message.now);
     if (message.type === "beat") {
       tell(message.live ? "live" : "behind");
@@ -158,7 +151,7 @@
     over = true;
     tell(how);
     box.allow(words[how]);
-    if (socket !== null) socket.close();
+    live.end();
   };
 
   // -- reading, socket and poll ------------------------------------------------------------------
@@ -185,50 +178,32 @@
   /** Read again what the socket does not tell: all of it while it is down, what others ran now and then. */
   const poll = () => {
     if (document.hidden || over) return;
-    if (open() && !unread && Date.now() - lastRead < OTHERS) return;
+    if (live.open() && !unread && Date.now() - lastRead < OTHERS) return;
     unread = false;
     read();
   };
-
-  const connect = () => {
-    if (over) return;
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    inSnapshot = false;
-    heard = Date.now();
-    socket = new WebSocket(`${scheme}//${location.host}${config.events}`);
-    socket.onmessage = (message) => {
-      retry = RETRY_LEAST;
-      hear(JSON.parse(message.data));
-    };
-    socket.onclose = (closing) => {
-      socket = null;
-      if (over) return;
-      if (closing.code === NO_LONGER_WELCOME) {
-        end("ended");
-        return;
-      }
-      tell("paused");
-      setTimeout(connect, retry * (0.5 + Math.random() / 2));
-      retry = Math.min(RETRY_MOST, retry * 2);
-    };
-  };
-
-  const open = () => socket !== null && socket.readyState === WebSocket.OPEN;
 
   const tick = () => {
     refresh(page);
     charts.advance();
     page.toggleAttribute("data-old", card.figures_at !== null && now() - card.figures_at > config.gap);
-    if (open() && Date.now() - heard > config.silence * 1000) socket.close();
   };
 
   // -- start -------------------------------------------------------------------------------------
 
   const charts = yumnaCharts(page, config);
   const box = yumnaCommand(page, config, readSoon);
+  const live = yumnaSocket({
+    address: () => config.events,
+    begin: () => { inSnapshot = false; },
+    hear,
+    lost: () => tell("paused"),
+    ended: () => end("ended"),
+    silence: config.silence * 1000,
+  });
   takeAll(config.seen);
   tell("connecting");
-  connect();
+  live.dial();
   setInterval(poll, config.poll * 1000);
   setInterval(tick, TICK);
 })();

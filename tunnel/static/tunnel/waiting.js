@@ -6,12 +6,8 @@
   const panel = document.getElementById("yt-waiting");
   const part = (name) => panel.querySelector(`[data-yt="${name}"]`);
 
-  const RETRY_LEAST = 500; // ms; a restarted worker is back by then
-  const RETRY_MOST = 15000; // ms; a page left open must not hammer a panel that is down
   const GAP = 500; // ms between two questions; a connect rings several times
-  const NO_LONGER_WELCOME = 4003;
 
-  let retry = RETRY_LEAST;
   let asking = false;
   let again = false;
   let timer = null;
@@ -44,6 +40,7 @@
 
   const end = () => {
     ended = true;
+    live.end();
     part("words").textContent = config.ended;
   };
 
@@ -72,29 +69,16 @@
     if (timer === null) timer = setTimeout(ask, GAP);
   };
 
-  const connect = () => {
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}${config.events}`);
-    socket.onmessage = (event) => {
-      retry = RETRY_LEAST;
-      const message = JSON.parse(event.data);
-      const mine = (message.cards || []).find((card) => card.id === config.id);
-      if (mine && "rtt" in mine) {
-        seconds = mine.rtt;
-        say();
-      }
-      if (mine || (message.gone || []).includes(config.id)) ring();
-    };
-    socket.onclose = (event) => {
-      if (event.code === NO_LONGER_WELCOME) {
-        end();
-        return;
-      }
-      setTimeout(connect, retry * (0.5 + Math.random() / 2));
-      retry = Math.min(RETRY_MOST, retry * 2);
-    };
+  const hear = (message) => {
+    const mine = (message.cards || []).find((card) => card.id === config.id);
+    if (mine && "rtt" in mine) {
+      seconds = mine.rtt;
+      say();
+    }
+    if (mine || (message.gone || []).includes(config.id)) ring();
   };
 
-  connect();
+  const live = yumnaSocket({ address: () => config.events, hear, ended: end });
+  live.dial();
   setInterval(() => document.hidden || ring(), config.poll * 1000);
 })();
