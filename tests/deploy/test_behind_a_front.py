@@ -237,14 +237,11 @@ def test_nothing_secret_is_in_the_logs(panel, front, node, person):
 
 @pytest.mark.browser
 def test_a_browser_shows_the_tunnel_active(front, node):
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
-    arguments = [f"--host-resolver-rules=MAP {HOST} 127.0.0.1", "--disable-gpu", "--disable-quic"]
-    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM") or "/usr/bin/chromium", args=arguments
-        )
+    from tests.e2e.chromium import chromium
+
+    with chromium(f"--host-resolver-rules=MAP {HOST} 127.0.0.1") as browser:
         # Chromium trusts only what is in its own store; the certificate itself is judged by the tests above.
         page = browser.new_context(ignore_https_errors=True).new_page()
         page.goto(f"{front.url}/admin/")
@@ -254,4 +251,3 @@ def test_a_browser_shows_the_tunnel_active(front, node):
         expect(page.locator("#yt-nodes [data-yt=live-words]").first).to_have_text("Live", timeout=15_000)
         card = page.locator(".yt-cards .yt-card").filter(has_text=node[0])
         expect(card.locator("[data-yt=pill]")).to_have_text("Tunnel Active")
-        browser.close()

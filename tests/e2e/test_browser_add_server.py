@@ -1,9 +1,7 @@
 """From "Add server" to a standing tunnel in a real browser: one page, live, and the secret shown once."""
 
 import json
-import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 from websockets.exceptions import InvalidStatus
 
 from tests import axe
 from tests.e2e.basic_agent import BasicAgent
 from tests.e2e.cluster import Cluster
-from tests.e2e.test_browser_nodes import QUIET
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 EVIL = "<img src=x onerror=document.title='owned'>"
@@ -39,16 +36,6 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
         yield made
     finally:
         made.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=found, args=QUIET + sandbox)
-        yield made
-        made.close()
 
 
 @contextmanager
@@ -87,6 +74,7 @@ def add(page: Page, name: str) -> tuple[str, str]:
     page.fill("#id_name", name)
     page.click("[name=_save]")
     expect(words(page)).to_have_text("Waiting for the agent to connect…")
+    expect(page).to_have_url(re.compile("/connect/$"))  # which a script of the page sets
     return page.locator("#yt-id-1").inner_text(), page.locator("#yt-secret-1").inner_text()
 
 

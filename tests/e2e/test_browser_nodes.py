@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import time
 import uuid
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests import axe
 from tests.e2e.basic_agent import BasicAgent
@@ -20,8 +19,6 @@ from tunnel.pages import cards, messages
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
-QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-QUIET += ["--no-first-run", "--disable-quic"]
 # Written when SHOTS is set: SHOTS=1 make test ARGS="-k picture"
 PICTURE = ROOT / "docs" / "pictures" / "nodes.png"
 EVIL = [
@@ -45,16 +42,6 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
         yield made
     finally:
         made.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=found, args=QUIET + sandbox)
-        yield made
-        made.close()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.bench_rest import Caller
 from tests.e2e.cluster import Cluster
-from tests.e2e.test_browser_nodes import browser, cluster, opened  # noqa: F401 - fixtures
+from tests.e2e.test_browser_nodes import cluster, opened  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 SHOTS = os.environ.get("REST_SHOTS", "")

@@ -1,7 +1,6 @@
 """The page of one server in a real browser: live, quiet, safe, readable, and at home in three admins."""
 
 import os
-import shutil
 import threading
 import time
 import urllib.parse
@@ -11,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests import axe
 from tests.e2e.basic_agent import BasicAgent
 from tests.e2e.cluster import ROOT, Cluster, until
 from tests.e2e.real_agent import RealAgent
-from tests.e2e.test_browser_nodes import QUIET
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -65,16 +63,6 @@ def answers(cluster: Cluster, worker: str) -> bool:
 
 def origin(cluster: Cluster, worker: str) -> str:
     return f"http://127.0.0.1:{cluster.ports[worker]}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=found, args=QUIET + sandbox)
-        yield made
-        made.close()
 
 
 @pytest.fixture
