@@ -24,13 +24,18 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """Wait between `low` and `high` times a step that doubles from `first` to `cap` seconds."""
+    """Wait between `low` and `high` times a step that grows from `first` to `cap` seconds.
+
+    A session that lived for `settled` seconds makes its end the first failure again.
+    """
 
     first: float
     cap: float
     low: float
     high: float
     everywhere: bool  # it holds for all masters of the list, not only for the one that said it
+    growth: float = 2.0
+    settled: float = SETTLED_AFTER
 
 
 RULES = {
@@ -40,8 +45,9 @@ RULES = {
     # Somebody must change something first; 12 minutes times 1.25 are 15.
     Ending.REFUSED: Rule(60.0, 720.0, 1.0, 1.25, everywhere=False),
     Ending.REVOKED: Rule(60.0, 720.0, 1.0, 1.25, everywhere=True),
-    # Two agents with one id take turns slowly enough to be seen, docs/protocol.md §1.
-    Ending.REPLACED: Rule(30.0, 30.0, 1.0, 2.0, everywhere=True),
+    # Two agents with one id take turns slowly enough to be seen, docs/protocol.md §1: thrice in the first five minutes,
+    # then every few. That a session lived for minutes proves only that the other one waited.
+    Ending.REPLACED: Rule(30.0, 240.0, 1.0, 2.0, everywhere=True, growth=8.0, settled=3600.0),
 }
 
 
@@ -55,7 +61,7 @@ class Backoff:
 
     def wait(self, ending: Ending, *, lived: float = 0.0, retry_after: float = 0.0) -> float:
         """Return how many seconds to wait after `ending`; `lived` is how long the session was open."""
-        if lived >= SETTLED_AFTER:
+        if lived >= (RULES[ending].settled if ending in RULES else SETTLED_AFTER):
             self._failures = 0
         if ending is Ending.SENT_AWAY:
             told = min(max(retry_after, 0.0), LONGEST_GOODBYE)
@@ -63,7 +69,7 @@ class Backoff:
         rule = RULES[ending]
         if rule.first != self._first:  # another kind of trouble starts its own count
             self._first, self._failures = rule.first, 0
-        step = min(rule.cap, rule.first * 2.0 ** min(self._failures, 32))
+        step = min(rule.cap, rule.first * rule.growth ** min(self._failures, 32))
         self._failures += 1
         return step * self._jitter(rule.low, rule.high)
 

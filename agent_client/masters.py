@@ -22,6 +22,7 @@ class Masters:
 
     def __init__(self, addresses: Iterable[Address], jitter: Optional[Jitter] = None) -> None:
         self._masters = [Master(address, jitter) for address in addresses]
+        self._replaced = Backoff(jitter)  # an agent with our id meets us at all of them
 
     def choose(self, now: float) -> Master:
         """Return the master to dial next: of those that may be dialled the one that failed least, else the soonest."""
@@ -39,7 +40,8 @@ class Masters:
         """Note how it ended with `master`; returns the seconds until the next dial of any."""
         if ending in (Ending.UNREACHABLE, Ending.REFUSED):
             master.failures += 1
-        wait = master.backoff.wait(ending, lived=lived, retry_after=retry_after)
+        backoff = self._replaced if ending is Ending.REPLACED else master.backoff
+        wait = backoff.wait(ending, lived=lived, retry_after=retry_after)
         for one in self._masters if everywhere(ending) else [master]:
             one.not_before = max(one.not_before, now + wait)
         return max(0.0, self.choose(now).not_before - now)

@@ -21,6 +21,7 @@ from django.db.models.functions import Now
 from servers import identity
 from servers.models import Server
 from tunnel import signals
+from tunnel.logs import about
 from tunnel.models import CloseReason, Lease, Session, Worker
 
 log = logging.getLogger("tunnel.session")
@@ -28,6 +29,8 @@ log = logging.getLogger("tunnel.session")
 LEASE = timedelta(seconds=10)  # a dead worker's agents are shown offline after this
 RENEWAL = 3.0  # seconds; two renewals may fail before the lease is lost
 CLAIM_TRIES = 6  # two agents with one id may collide; SQLite lets one writer in at a time
+TWINS_WITHIN = timedelta(minutes=10)  # two agents with one id take turns thrice in the first five
+TWINS_AFTER = 3  # times; who dials again after a cut line replaces himself once or twice
 CLAIM_PAUSE = 0.05  # seconds between the tries, growing
 
 R = TypeVar("R")
@@ -44,10 +47,14 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Loser:
-    """The session that a newer one replaced, and the inbox of its worker."""
+    """The session that a newer one replaced, and the inbox of its worker.
+
+    `times` is how often this server's sessions were replaced lately, this time included.
+    """
 
     session: str
     inbox: str
+    times: int = 1
 
 
 class NoLongerWelcome(Exception):
@@ -106,6 +113,14 @@ def claim(
     loser = _retried(
         lambda: _claim(welcome, session, worker, basic=basic, address=address, before=before), before
     )
+    if loser is not None and loser.times >= TWINS_AFTER:
+        sentence = (
+            "replaced %d times within %d minutes: if two machines have this id, give each one of its own"
+        )
+        minutes = TWINS_WITHIN.total_seconds() / 60
+        about("tunnel.session", agent=welcome.agent_id, session=session).warning(
+            sentence, loser.times, minutes
+        )
     if loser is not None:
         signals.disconnected(welcome.server, welcome.agent_id, UUID(loser.session), CloseReason.REPLACED)
     signals.connected(welcome.server, welcome.agent_id, session, address=address, basic=basic)
@@ -134,7 +149,14 @@ def _claim(
         secret_version=welcome.secret_version,
     )
     identity.mark_seen(welcome.server)
-    return None if loser is None else Loser(str(loser.pk), loser.worker.inbox)
+    return (
+        None if loser is None else Loser(str(loser.pk), loser.worker.inbox, _times_replaced(welcome.server))
+    )
+
+
+def _times_replaced(server: int) -> int:
+    lately = Session.objects.filter(server=server, closed_at__gt=Now() - TWINS_WITHIN)
+    return lately.filter(close_reason=CloseReason.REPLACED).count()
 
 
 def close(session: UUID, reason: CloseReason, detail: str = "") -> bool:

@@ -1,8 +1,12 @@
 """When the agent dials again."""
 
+from random import Random
+
 import pytest
 
+from agent_client.address import Address
 from agent_client.backoff import LONGEST_GOODBYE, SETTLED_AFTER, Backoff, Ending
+from agent_client.masters import Masters
 
 
 def highest(low: float, high: float) -> float:
@@ -48,6 +52,26 @@ def test_a_refusal_slows_down_to_minutes(ending):
 def test_who_was_replaced_waits_half_a_minute_to_a_minute():
     assert Backoff(lowest).wait(Ending.REPLACED) == 30.0
     assert Backoff(highest).wait(Ending.REPLACED) == 60.0
+
+
+def test_two_agents_with_one_id_take_turns_three_times_in_five_minutes_and_rarely_then():
+    for jitter in (lowest, highest, Random(4).uniform):
+        turns, now = [0.0], 0.0  # the second one comes in, and the first one is out
+        agents = [Backoff(jitter), Backoff(jitter)]
+        while now < 3600:
+            lived = now - (turns[-2] if len(turns) > 1 else -10_000.0)
+            now += agents[(len(turns) - 1) % 2].wait(Ending.REPLACED, lived=lived)
+            turns.append(now)
+        assert sum(turn < 300 for turn in turns) <= 3
+        assert len(turns) <= 20
+
+
+def test_a_list_of_masters_makes_nobody_come_back_sooner_to_where_he_was_replaced():
+    masters = Masters([Address(True, host, 443, "/tunnel") for host in ("a", "b")], lowest)
+    first = masters.choose(0.0)
+    assert masters.ended(first, Ending.REPLACED, 0.0) == 30.0
+    other = next(one for one in masters._masters if one is not first)
+    assert masters.ended(other, Ending.REPLACED, 30.0, lived=100.0) == 240.0
 
 
 def test_goodbye_says_when_and_is_bounded():

@@ -74,6 +74,15 @@ def test_the_newest_claim_wins_and_names_the_loser(server, worker):
     assert state_of(server).session == second
 
 
+def test_two_machines_with_one_id_are_told_of_in_the_log(server, worker, caplog):
+    for _ in range(sessions.TWINS_AFTER):
+        claim(server, worker)
+    assert "if two machines have this id" not in caplog.text
+    claim(server, worker)
+    assert "replaced 3 times within 10 minutes: if two machines have this id" in caplog.text
+    assert f"agent={server.agent_id}" in caplog.text
+
+
 def test_the_late_close_of_a_loser_changes_nothing(server, worker):
     first, _ = claim(server, worker)
     second, _ = claim(server, worker)
