@@ -56,19 +56,23 @@ def times(panel: Panel, agent_id: str, worker: str, where: str) -> Figure:
     return figure
 
 
-def medians(ask: Ask, worker: str, agents: list[str], kind: str = "bare") -> tuple[float, ...]:
+def medians(
+    ask: Ask, worker: str, agents: list[str], *, kind: str = "bare", runs: int | None = None, count: int = 0
+) -> tuple[float, ...]:
     """Return the middle time of a command in each run, in milliseconds."""
     query = f"agents={','.join(agents)}&kind={kind}&at_once=1&count="
     ask(worker, f"{query}{len(agents) + 10}")
-    runs = (ask(worker, f"{query}{ONE_BY_ONE}")["each"] for _ in range(RUNS))
-    return tuple(statistics.median(each) * MILLI for each in runs)
+    found = (ask(worker, f"{query}{count or ONE_BY_ONE}")["each"] for _ in range(runs or RUNS))
+    return tuple(statistics.median(each) * MILLI for each in found)
 
 
-def rates(ask: Ask, worker: str, agents: list[str], count: int, kind: str = "bare") -> tuple[float, ...]:
+def rates(
+    ask: Ask, worker: str, agents: list[str], count: int, *, kind: str = "bare", runs: int | None = None
+) -> tuple[float, ...]:
     """Return how many commands a second get their answer, in each run of `count`."""
     query = f"agents={','.join(agents)}&kind={kind}&at_once={AT_ONCE}&count="
     ask(worker, f"{query}{min(WARM, count)}")
-    return tuple(count / float(ask(worker, f"{query}{count}")["all"]) for _ in range(RUNS))
+    return tuple(count / float(ask(worker, f"{query}{count}")["all"]) for _ in range(runs or RUNS))
 
 
 def _times(ask: Ask, server: str) -> Iterator[Figure]:

@@ -22,7 +22,7 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from bench.echo import ACK, Message, agent_id, answer, query  # noqa: E402
 from bench.timing import asked_for, timed  # noqa: E402
 
-PATIENCE = 3.0  # seconds; then a message is counted as lost, which the core layer under load is known for
+PATIENCE = 1.0  # seconds; then a message is counted as lost, which the core layer under load is known for
 
 
 class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # Channels has no types

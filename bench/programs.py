@@ -30,9 +30,9 @@ def measure(panel: Panel, floors: dict[str, Figure]) -> Iterator[Figure]:
         agent = RealAgent(Path(folder) / name, [panel.cluster.url("a")], name, panel.cluster.add(name))
         try:
             until(lambda: "tunnel open" in agent.log, 20, f"the agent connects: {agent.log}")
-            values = dispatch.medians(ask, "a", [name], "exec")
+            values = dispatch.medians(ask, "a", [name], kind="exec")
             yield Figure("exec of true", "ms", values, LIMIT, base=floors.get(floor.SPAWN), goal=GOAL)
-            values = dispatch.rates(ask, "a", [name], TOGETHER, "exec")
+            values = dispatch.rates(ask, "a", [name], TOGETHER, kind="exec")
             base = floors.get(floor.SPAWNS)
             yield Figure(
                 "exec of true at once", "commands/s", values, LIMIT_RATE, base=base, goal=GOAL_RATE, more=True

@@ -11,7 +11,9 @@ from bench.dispatch import WHERE
 from bench.figures import Figure
 
 LAYERS = ("pubsub", "core")
-TOGETHER = 1_000  # commands of a run
+RUNS = 3  # they take longer than all of ours
+ONE_BY_ONE = 100  # commands of a run, one after another
+TOGETHER = {"pubsub": 1_000, "core": 300}  # commands of a run, 64 at a time
 APPLICATION = "bench.group_send:application"
 COMMANDS = {"uvicorn": bare.uvicorn(APPLICATION), "daphne": bare.daphne(APPLICATION)}
 
@@ -45,10 +47,10 @@ def layer(command: list[str], server: str, name: str) -> Iterator[Figure]:
             return answer
 
         for worker in WHERE:
-            values = dispatch.medians(ask, worker, bare.names())
+            values = dispatch.medians(ask, worker, bare.names(), runs=RUNS, count=ONE_BY_ONE)
             yield Figure(_name("group_send", server, name, worker), "ms", values)
         for worker in WHERE:
-            values = dispatch.rates(ask, worker, bare.names(), TOGETHER)
+            values = dispatch.rates(ask, worker, bare.names(), TOGETHER[name], runs=RUNS)
             yield Figure(_name("group_send at once", server, name, worker), "commands/s", values, more=True)
     if any(lost.values()):
         yield Figure(f"group_send on {name}, {server}, lost", "commands", (float(sum(lost.values())),))

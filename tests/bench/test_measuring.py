@@ -41,7 +41,9 @@ def small(monkeypatch) -> None:
         (programs, "TOGETHER", 8),
         (rest, "COMMANDS", 5),
         (restart, "AGENTS", 4),
-        (usual, "TOGETHER", 50),
+        (usual, "TOGETHER", dict.fromkeys(usual.LAYERS, 50)),
+        (usual, "ONE_BY_ONE", 10),
+        (usual, "RUNS", 2),
     ):
         monkeypatch.setattr(module, name, number)
 
