@@ -91,6 +91,7 @@ class AgentSession(Session):
         self._running: dict[str, Command] = {}
         self._ping_sent: Optional[tuple[float, float]] = None
         self._next_ping = float("inf")
+        self._last_ping = float("-inf")
         self._next_heartbeat = float("inf")
 
     def next_tick(self) -> float:
@@ -174,6 +175,7 @@ class AgentSession(Session):
             self.clock.greeted(ack.server_time, now)
         else:
             self.clock.greeted(wall, now)
+        self._guard.follow(self.clock.offset)
         self._queue(self._hello(now).to_text())
         self._step(Step.HELLO)
         self._ping(now)
@@ -198,6 +200,8 @@ class AgentSession(Session):
             refusal = self._guard.judge(command.id, command.timestamp, self.clock.time(now))
         elif command.id in self._running:
             refusal = Code.DUPLICATE
+        if refusal is Code.EXPIRED and self._ping_sent is None:  # was the master's clock stepped? ask it soon
+            self._next_ping = min(self._next_ping, max(now, self._last_ping + FIRST_REPORT))
         if refusal is not None:
             self._queue(self._error(command, refusal, REJECTIONS[refusal]))
             return self._unasked(now)
@@ -207,7 +211,7 @@ class AgentSession(Session):
     def _ping(self, now: float) -> None:
         timestamp = round(self.clock.time(now), 3)
         self._ping_sent = (timestamp, now)
-        self._next_ping = now + self.timing.ping
+        self._last_ping, self._next_ping = now, now + self.timing.ping
         self._queue(Ping(timestamp, self.rtt).to_text(), Urgency.LIVENESS)
 
     def _measured(self, pong: Pong, now: float) -> list[Event]:
@@ -218,7 +222,8 @@ class AgentSession(Session):
         self.rtt = now - self._ping_sent[1]
         self._ping_sent = None
         if pong.server_time is not None:
-            self._guard.clock_stepped(self.clock.measured(pong.server_time, self.rtt, now))
+            self.clock.measured(pong.server_time, self.rtt, now)
+            self._guard.follow(self.clock.offset)
         return []
 
     def _finish(self, command_id: str) -> Command:

@@ -33,27 +33,22 @@ class MasterClock:
         """Take the time of HANDSHAKE_ACK, which counts until the first PONG."""
         self._first = Sample(now, 0.0, server_time - now)
 
-    def measured(self, server_time: float, rtt: float, now: float) -> float:
-        """Take the time of a PONG that took `rtt` seconds there and back.
-
-        Returns: by how many seconds the master's clock was stepped since the last sample, 0.0 when it was not.
-        """
+    def measured(self, server_time: float, rtt: float, now: float) -> None:
+        """Take the time of a PONG that took `rtt` seconds there and back."""
         sample = Sample(now, rtt, server_time + rtt / 2 - now)
-        step = self._step_to(sample)
-        if step:
+        if self._stepped(sample):
             self._samples.clear()
         while self._samples and self._samples[0].at < now - SAMPLE_SPAN:
             self._samples.popleft()
         self._samples.append(sample)
-        return step
 
-    def _step_to(self, sample: Sample) -> float:
+    def _stepped(self, sample: Sample) -> bool:
+        """Tell whether the master's clock was stepped since the best sample."""
         best = self._best()
         if best is None:
-            return 0.0
-        difference = sample.offset - best.offset
+            return False
         possible = (sample.rtt + best.rtt) / 2 + STEP_SLACK
-        return difference if abs(difference) > possible else 0.0
+        return abs(sample.offset - best.offset) > possible
 
     def _best(self) -> Optional[Sample]:
         if self._samples:

@@ -19,6 +19,7 @@ class ReplayGuard:
         self._held: set[str] = set()
         self._by_age: list[tuple[float, str]] = []
         self._horizon = float("-inf")
+        self._offset: Optional[float] = None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -37,10 +38,18 @@ class ReplayGuard:
         heapq.heappush(self._by_age, (timestamp + MAX_AGE, command_id))
         return None
 
-    def clock_stepped(self, seconds: float) -> None:
-        """Follow a step of the master's clock, so that commands made after it are not taken for old ones."""
-        if seconds < 0:
-            self._horizon += seconds
+    def follow(self, offset: float) -> None:
+        """Take the master's clock minus the own one, in seconds, and go along with its steps.
+
+        Without it commands made after a step back would be taken for old ones, and ids be forgotten early by a step
+        forward. What is below `MAX_AGE` does neither, and may be a slow line.
+        """
+        step = 0.0 if self._offset is None else offset - self._offset
+        if self._offset is not None and abs(step) <= MAX_AGE:
+            return
+        self._offset = offset
+        self._horizon += step
+        self._by_age = [(until + step, command_id) for until, command_id in self._by_age]  # still a heap
 
     def _forget(self, master_time: float) -> None:
         while self._by_age and self._by_age[0][0] < master_time:

@@ -104,6 +104,40 @@ def test_a_stepped_master_clock_refuses_no_fresh_command(step):
     assert [event.command.id for event in ends.events(CommandReceived, "agent")] == ["before", "after"]
 
 
+@pytest.mark.parametrize("step", [3600.0, -3600.0, 45.0, -45.0, -TEN_YEARS])
+def test_a_clock_stepped_between_two_sessions_refuses_no_fresh_command(step):
+    ends = Ends().join()
+    ends.command("before")
+    ends.pass_time(60)
+    ends.command("forgets the first")
+    again = Ends(guard=ends.guard, now=ends.now, step=step).join()
+    again.command("after")
+    assert [event.command.id for event in again.events(CommandReceived, "agent")] == ["after"]
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0, 45.0, -45.0])
+def test_a_clock_stepped_there_and_back_lets_no_command_run_twice(step):
+    ends = Ends().join()
+    command = ends.command()
+    for there in (step, 0.0):
+        ends.step = there
+        ends.pass_time(ends.timing.ping + 1)
+        ends.command(f"in between {there}")
+    ends.agent.receive_text(command.to_text(), ends.now, ends.wall)
+    assert json.loads(ends.agent.to_send()[-1])["code"] == "duplicate"
+
+
+def test_an_expired_command_makes_the_agent_ask_for_the_time_soon():
+    ends = Ends().join()
+    ends.pass_time(5)
+    assert ends.agent.next_tick() > ends.now + 1
+    ends.step = 3600.0
+    ends.command("refused")
+    ends.pass_time(0.5)
+    ends.command("runs")
+    assert [event.command.id for event in ends.events(CommandReceived, "agent")] == ["runs"]
+
+
 def test_a_suspended_laptop_runs_nothing_that_waited_for_it():
     ends = Ends().join()
     command = Command("c-1", "system", "exec", ends.wall)
