@@ -19,8 +19,10 @@ from tunnel.links import Arrival, IncomingLinks, Item, Outlet
 log = logging.getLogger("tunnel.bus")
 
 GROUP = "tunnel.everyone"  # what every process hears: routes that changed, states, figures
-SEND_WITHIN = 2.0  # seconds an envelope may wait for the channel layer
+SEND_WITHIN = 1.8  # seconds an envelope may wait for the channel layer; callers are told within 2
 JOIN_AGAIN = 1.0  # seconds between tries to subscribe while Redis is away
+TELL_EVERY = 10.0  # seconds between two lines of the log about strange letters of one kind
+TELL_CHARACTERS = 200  # of what an unreadable message says of itself
 OUTLET_KEPT = 60.0  # seconds an idle outlet is kept; a new one begins a new link
 
 
@@ -43,6 +45,7 @@ class Bus:
     def __init__(self, listener: Listener) -> None:
         self.inbox = ""
         self.counts: Counter[str] = Counter()  # forged, repeated, gap, broken, unreadable
+        self._told: dict[str, float] = {}
         self._listener = listener
         self._layer: Any = get_channel_layer()
         self._outlets: dict[str, Outlet] = {}
@@ -126,9 +129,8 @@ class Bus:
             try:
                 message = await self._layer.receive(self.inbox)
             except Exception as exc:  # noqa: BLE001 - whatever stands in the inbox, the reader lives on
-                self.counts["unreadable"] += 1
                 metrics.layer_error("receive")
-                log.warning("something unreadable came over the channel layer: %r", exc)
+                self._strange("unreadable", f"something unreadable came over the channel layer: {exc!r}")
                 await asyncio.sleep(0)
                 continue
             self._open(message)
@@ -149,13 +151,12 @@ class Bus:
     def _open(self, message: Any) -> None:
         address = message.get("to") if isinstance(message, dict) else None
         if address not in (self.inbox, GROUP):
-            self.counts["forged"] += 1
+            self._strange("forged", "a letter was dropped: it is for somebody else")
             return
         try:
             letter = unseal(message.get("letter"), address)
         except ForgedLetter as exc:
-            self.counts["forged"] += 1
-            log.warning("a letter was dropped: %s", exc)
+            self._strange("forged", f"a letter was dropped: {exc}")
             return
         arrival = self._incoming.judge(letter, address, from_start=address == self.inbox)
         if arrival is not Arrival.NEXT:
@@ -167,6 +168,14 @@ class Bus:
             self._listener.link_broken(letter.sender, letter.epoch, again=again)
         if arrival is Arrival.NEXT or (arrival is Arrival.GAP and address == GROUP):
             self._deliver(letter.envelopes, letter.sender)
+
+    def _strange(self, kind: str, sentence: str) -> None:
+        """Count what nobody of ours sent, and say so now and then: a stranger must not fill the log."""
+        self.counts[kind] += 1
+        now = time.monotonic()
+        if now - self._told.get(kind, float("-inf")) >= TELL_EVERY:
+            self._told[kind] = now
+            log.warning("%s (%d so far)", sentence[:TELL_CHARACTERS], self.counts[kind])
 
     def _deliver(self, envelopes: list[Envelope], sender: str) -> None:
         if sender == self.inbox:

@@ -120,7 +120,7 @@ def test_every_frame_kind_is_told():
         (r"at most (\d+) envelopes", letters.MAX_ENVELOPES),
         (r"a (\d+)-byte BLAKE2b", letters.SEAL_BYTES),
         (r"(\d+) s of silence end it too", switchboard_module.LINK_SILENCE),
-        (r"at most (\d+) s after it was made", bus_module.SEND_WITHIN),
+        (r"at most ([\d.]+) s after it was made", bus_module.SEND_WITHIN),
     ],
 )
 def test_a_number_of_the_page_is_the_number_of_the_code(sentence, value):

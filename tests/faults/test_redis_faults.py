@@ -214,7 +214,7 @@ def test_nothing_that_a_stranger_publishes_runs_or_ends_anything(cluster, fleet,
     for _ in range(3):
         assert outcomes(ask(callers, both_ways(cluster, fleet, other=True))) == {"ok"}
     for name in WORKERS:
-        assert "a letter was dropped: the seal does not fit" in cluster.log(name)
+        assert 1 <= cluster.log(name).count("a letter was dropped") <= 5, "a stranger fills the log"
 
 
 @somewhere
