@@ -143,8 +143,10 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture
 def worker() -> Worker:
+    """A worker whose lease outlives a command line that starts slowly."""
     made = uuid.uuid4()
     sessions.open_worker(made, f"inbox-{made}")
+    Worker.objects.filter(pk=made).update(lease_until=timezone.now() + timedelta(hours=1))
     return Worker.objects.get(pk=made)
 
 
