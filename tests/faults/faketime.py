@@ -12,10 +12,14 @@ def library() -> str | None:
 
 
 class WrongClock:
-    """A clock that `set` steps while the process runs. The monotonic clocks stay true: no kernel steps those."""
+    """A clock that `set` steps while the process runs. The monotonic clocks stay true: no kernel steps those.
 
-    def __init__(self, file: Path, seconds: float) -> None:
+    The process looks at the file each time it wants to know the time, or each second where that is too slow.
+    """
+
+    def __init__(self, file: Path, seconds: float, *, each_second: bool = False) -> None:
         self._file = file
+        self._look = {"FAKETIME_CACHE_DURATION": "1"} if each_second else {"FAKETIME_NO_CACHE": "1"}
         self.set(seconds)
 
     def set(self, seconds: float) -> None:
@@ -32,6 +36,6 @@ class WrongClock:
         return {
             "LD_PRELOAD": preload,
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            **self._look,
         }

@@ -1,9 +1,12 @@
-"""A node whose clock is wrong, is stepped, or stood still with its machine: old commands do not run, fresh ones do."""
+"""Clocks that are wrong, are stepped, or stood still with their machine: old commands do not run, fresh ones do."""
 
 import signal
 import threading
 import time
+import urllib.request
+import uuid
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +15,12 @@ import pytest
 
 from tests.agent.certificates import Authority
 from tests.agent.real_master import Master, Visit
-from tests.e2e.cluster import until
+from tests.e2e.cluster import Cluster, until
 from tests.e2e.real_agent import RealAgent
-from tests.faults.counts import count
+from tests.faults.counts import count, soaking
 from tests.faults.faketime import WrongClock
-from tests.faults.nodes import beside
+from tests.faults.history import History
+from tests.faults.nodes import Nodes, beside
 
 pytestmark = pytest.mark.e2e
 
@@ -152,3 +156,71 @@ def test_a_machine_that_stood_still_does_not_run_what_waited_for_it(master, tmp_
     finally:
         node.agent.process.send_signal(signal.SIGCONT)
         node.agent.stop()
+
+
+# The panel's clock ----------------------------------------------------------------------------------------------
+
+# Seconds after a step within which commands run again: leases look lapsed until they are renewed and looked at.
+KNOWS_AGAIN = 15.0 if soaking() else 40.0
+
+
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory) -> Iterator[tuple[Nodes, WrongClock]]:
+    """A panel whose worker and background worker have a clock that can be stepped, and a node that has its own."""
+    cluster = Cluster(tmp_path_factory.mktemp("panel"), "uvicorn")
+    clock = WrongClock(tmp_path_factory.mktemp("clock") / "clock", 0.0, each_second=True)
+    nodes = None
+    try:
+        cluster.start()
+        nodes = Nodes(cluster, tmp_path_factory.mktemp("nodes"), ["of-a-stepped-panel"])
+        cluster.environment.update(clock.variables)
+        cluster.start_worker("a")
+        cluster.start_background()
+        until(lambda: cluster._answers(cluster.ports["a"]), 60, cluster.log("a"))
+        nodes.start("of-a-stepped-panel")
+        nodes.wait_until_in()
+        yield nodes, clock
+    finally:
+        if nodes is not None:
+            nodes.stop()
+        cluster.stop()
+
+
+def panel_is_off(nodes: Nodes) -> float:
+    """Return by how many seconds the worker's clock differs from the true one."""
+    page = f"http://127.0.0.1:{nodes.cluster.ports['a']}/admin/login/"
+    with urllib.request.urlopen(page, timeout=20) as answer:
+        return parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
+
+
+@pytest.mark.faketime
+def test_a_panel_whose_clock_is_stepped_loses_no_tunnel_and_is_understood_again_soon(stepped, seen):
+    nodes, clock = stepped
+    (name,) = nodes.agents
+    history = History()
+
+    def ask() -> bool:
+        word = uuid.uuid4().hex
+        with history.operation(word) as operation:
+            answer = nodes.call(name, "faults.echo", word=word)
+            if "data" in answer:
+                operation.ok()
+            else:
+                operation.failed(answer["code"], answer["ran"])
+        return operation.outcome == "ok"
+
+    session = nodes.session(name)
+    assert ask()
+    for step in count(1, 5) * (HOUR, 0.0, -HOUR, 0.0)[: count(2, 4)]:
+        clock.set(step)
+        until(lambda step=step: abs(panel_is_off(nodes) - step) < 60)
+        began = time.monotonic()
+        ask()  # perhaps refused, in truth not run
+        until(ask, 2 * KNOWS_AGAIN)
+        seen(
+            f"commands run again after a step to {step:+g} s", time.monotonic() - began, "s", most=KNOWS_AGAIN
+        )
+    until(lambda: nodes.session(name) == session, KNOWS_AGAIN, "the panel shows what was never lost")
+    assert nodes.agents[name].log.count("tunnel open") == 1
+    assert nodes.agents[name].log.count("tunnel closed") == 0
+    history.check(nodes.ran())
