@@ -1,6 +1,7 @@
 """Asking an agent: the caller's half of the switchboard."""
 
 import asyncio
+import itertools
 import time
 import uuid
 from collections.abc import Callable
@@ -49,6 +50,8 @@ class Calls:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._calls: dict[str, Call] = {}
+        self._name = uuid.uuid4().hex  # a holder serves many callers, whose keys must differ
+        self._numbers = itertools.count()
 
     @property
     def addresses(self) -> set[str]:
@@ -62,7 +65,7 @@ class Calls:
         """Ask the worker behind `route`; None when it does not hold this session, so that nothing was sent."""
         if not self._bus.joined:
             return Outcome(code=Code.BUS_UNAVAILABLE)
-        key, left = uuid.uuid4().hex, deadline - time.monotonic()
+        key, left = f"{self._name}-{next(self._numbers)}", deadline - time.monotonic()
         call = Call(route.inbox, asyncio.get_running_loop().create_future())
         send_by = time.time() + min(SEND_WITHIN, left)
         address = {

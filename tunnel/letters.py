@@ -20,6 +20,7 @@ SEAL_BYTES = 32
 MAX_ENVELOPES = 256  # in one letter; at 64 concurrent callers a letter holds 20 to 60
 MAX_LETTER = 2 * 1024 * 1024  # bytes; a few replies of the largest size, far below what Redis takes
 _HEAD = struct.Struct("!QQ")
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # `json.dumps` would make one for each letter
 
 
 class ForgedLetter(Exception):
@@ -38,7 +39,7 @@ class Letter:
 
 def seal(letter: Letter, address: str) -> bytes:
     """Return the sealed bytes of a letter to `address`."""
-    body = json.dumps([letter.sender, letter.envelopes], separators=(",", ":")).encode()
+    body = _ENCODER.encode([letter.sender, letter.envelopes]).encode()
     head = _HEAD.pack(letter.epoch, letter.number)
     return _mac(head + body, address) + head + body
 

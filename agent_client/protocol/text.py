@@ -27,7 +27,7 @@ def loads(text: str) -> JsonObject:
         raise MessageTooLarge(size, MAX_TEXT)
     _check_depth(text)
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = _DECODER.decode(text)
     except ValueError as exc:
         raise MalformedMessage("message is not JSON") from exc
     if not isinstance(value, dict):
@@ -46,7 +46,7 @@ def dumps(value: JsonObject) -> str:
         MalformedMessage: a value JSON does not know, or text that is no Unicode.
     """
     try:
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as exc:
         raise MalformedMessage(f"message cannot be written as JSON: {exc}") from exc
     if len(text) > MAX_TEXT:
@@ -59,6 +59,11 @@ def dumps(value: JsonObject) -> str:
 
 def _no_constant(name: str) -> None:
     raise MalformedMessage(f"{name} is not JSON")
+
+
+# `json.loads` and `json.dumps` would make a new one of these for each message.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def _check_depth(text: str) -> None:
