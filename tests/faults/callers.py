@@ -5,15 +5,19 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, until
 from tests.faults.history import History, Operation
 
 KINDS = ("thread", "loop")  # a view in a thread and one on the worker's event loop
+OFTEN = 0.1  # seconds between the questions that look for the first right answer
 ANSWER_WITHIN = 90.0  # seconds for HTTP; what is judged is what the view says
+
+
+Way = tuple[str, str]  # the worker that is asked, and the agent
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,25 @@ class Callers:
     def _go_on(self, workers: Sequence[str], agents: Sequence[str], pause: float) -> None:
         while not self._stop.wait(pause):
             self.ask(random.choice(workers), random.choice(agents))
+
+    def first_right(self, ways: Sequence[Way]) -> float:
+        """Ask on each way again and again; return after how many seconds all had brought an answer."""
+        began = time.monotonic()
+        asked: dict[Way, list[Future[Operation]]] = {way: [] for way in ways}
+
+        def right(way: Way) -> list[float]:
+            ended = [one.result() for one in asked[way] if one.done()]
+            return [one.end - began for one in ended if one.outcome == "ok" and one.end is not None]
+
+        def all_right() -> bool:
+            for way in ways:
+                if not right(way):
+                    asked[way].append(self.begin(*way))
+            wait([question for way in ways for question in asked[way][-1:]], timeout=OFTEN)
+            return all(right(way) for way in ways)
+
+        until(all_right, 30, "the workers reach each other")
+        return max(min(right(way)) for way in ways)
 
     def to(self, agents: "set[str]", wanted: Callable[[Operation], bool] = lambda _: True) -> list[Asked]:
         """Return what these agents were asked."""

@@ -4,7 +4,6 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 
 import msgpack
@@ -12,7 +11,7 @@ import pytest
 import redis
 
 from tests.e2e.cluster import SERVERS, Cluster, until
-from tests.faults.callers import Callers
+from tests.faults.callers import Callers, Way
 from tests.faults.counts import count, soaking
 from tests.faults.fleet import Fleet, enrol
 from tests.faults.history import Operation
@@ -26,7 +25,6 @@ AGENTS = count(10, 60)
 AWAY = count(3.0, 10.0)  # seconds
 PROMISED = 2.0  # seconds until a command fails, and until the first one is right after Redis' return
 MOST = count(2 * PROMISED, PROMISED + 0.25)  # HTTP takes its time too, much of it on a busy machine
-OFTEN = 0.1  # seconds between the questions that look for the first right answer
 
 
 @contextmanager
@@ -43,8 +41,6 @@ def paused(cluster: Cluster) -> Iterator[None]:
     cluster.kill("redis", signal.SIGCONT)
 
 
-Way = tuple[str, str]  # the worker that is asked, and the agent
-Ways = list[Way]
 FAULTS = {"killed": killed, "paused": paused}
 
 
@@ -86,35 +82,15 @@ def there(cluster: Cluster, fleet: Fleet, worker: str) -> str:
     return random.choice(sorted(fleet.held(cluster.url(worker))))
 
 
-def both_ways(cluster: Cluster, fleet: Fleet, *, other: bool) -> Ways:
+def both_ways(cluster: Cluster, fleet: Fleet, *, other: bool) -> list[Way]:
     """Return the ways from each worker to an agent of the other one, or to one of its own."""
     holders = reversed(WORKERS) if other else WORKERS
     return [(worker, there(cluster, fleet, holder)) for worker, holder in zip(WORKERS, holders, strict=True)]
 
 
-def ask(callers: Callers, ways: Ways, **options: float) -> list[Operation]:
+def ask(callers: Callers, ways: list[Way], **options: float) -> list[Operation]:
     """Ask on all ways at once and wait for how it ended."""
     return [one.result() for one in [callers.begin(*way, **options) for way in ways]]
-
-
-def first_right(callers: Callers, ways: Ways) -> float:
-    """Ask on each way again and again; return after how many seconds all had brought an answer."""
-    began = time.monotonic()
-    asked: dict[Way, list[Future[Operation]]] = {way: [] for way in ways}
-
-    def right(way: Way) -> list[float]:
-        ended = [one.result() for one in asked[way] if one.done()]
-        return [one.end - began for one in ended if one.outcome == "ok" and one.end is not None]
-
-    def all_right() -> bool:
-        for way in ways:
-            if not right(way):
-                asked[way].append(callers.begin(*way))
-        wait([question for way in ways for question in asked[way][-1:]], timeout=OFTEN)
-        return all(right(way) for way in ways)
-
-    until(all_right, 30, "the workers reach each other again")
-    return max(min(right(way)) for way in ways)
 
 
 @everywhere
@@ -129,7 +105,7 @@ def test_no_tunnel_ends_and_no_command_runs_late(cluster, fleet, callers, seen, 
             here += ask(callers, both_ways(cluster, fleet, other=False))
             across += ask(callers, both_ways(cluster, fleet, other=True))
         ran = len(fleet.records.ran)
-    back = first_right(callers, both_ways(cluster, fleet, other=True))
+    back = callers.first_right(both_ways(cluster, fleet, other=True))
     assert outcomes(here) == {"ok"}
     assert "ok" not in outcomes(across)
     assert not {one.key for one in across} & set(fleet.records.ran[ran:]), "what had failed ran later"
@@ -144,7 +120,7 @@ def test_a_redis_that_restarts_and_restarts_makes_no_history_a_lie(cluster, flee
     for _ in range(count(2, 20)):
         cluster.kill("redis", signal.SIGTERM)
         cluster.start_redis()
-        back.append(first_right(callers, both_ways(cluster, fleet, other=True)))
+        back.append(callers.first_right(both_ways(cluster, fleet, other=True)))
     callers.rest()
     seen("Redis restarted: first right one after its return", max(back), "s", most=MOST)
     seen("commands asked meanwhile", len(callers.asked), "commands")
@@ -184,7 +160,7 @@ def test_a_worker_that_starts_without_redis_takes_agents_and_is_reached_once_it_
             assert outcomes(ask(callers, [("c", name) for name in early.names])) == {"ok"}
             assert outcomes(across) == {"fail"}
             ran = len(early.records.ran)
-        back = first_right(callers, ways)
+        back = callers.first_right(ways)
         assert not {one.key for one in across} & set(early.records.ran[ran:]), "what had failed ran later"
         seen("Redis absent at start: commands to another worker end", slowest(across), "s", most=MOST)
         seen("Redis absent at start: first right one once it is there", back, "s", most=MOST)
@@ -227,7 +203,7 @@ def test_letters_that_redis_drops_leave_nobody_waiting_and_nothing_twice(cluster
         until(lambda keys=keys: keys <= set(fleet.records.ran), 10, "the agents are busy")
         with stranger(cluster) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        back.append(first_right(callers, ways))
+        back.append(callers.first_right(ways))
         operations = [one.result() for one in under_way]
         assert outcomes(operations) <= {"ok", "unknown"}
         told.append(slowest(operations))

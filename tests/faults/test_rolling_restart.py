@@ -18,7 +18,7 @@ WORKERS = ("a", "b", "c")
 AGENTS = count(60, 200)
 ROUNDS = count(1, 3)  # each restarts all workers
 HOLD = 1.5  # seconds that commands under way at the SIGTERM still take; a worker waits for 5 at most
-ON = list(SERVERS) if soaking() else ["uvicorn"]
+ON = list(SERVERS) if soaking() else ["serve"]
 
 
 @pytest.fixture(scope="module", params=ON)
@@ -54,6 +54,9 @@ def restart(cluster: Cluster, fleet: Fleet, callers: Callers, name: str) -> tupl
     held = sorted(fleet.held(cluster.url(name)))
     elsewhere = sorted(fleet.held() - set(held))
     ways = [(name, held[0]), (others[0], held[1]), (others[1], held[2]), (name, elsewhere[0])]
+    callers.first_right(
+        [*ways, (name, elsewhere[1])]
+    )  # a worker answers HTTP before it has joined the others
     under_way = [callers.begin(worker, agent, hold=HOLD) for worker, agent in ways]
     # Its own caller is waited for too, when all that its agents had to answer is answered.
     ways.append((name, elsewhere[1]))
