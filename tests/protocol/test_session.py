@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent_client.protocol import CloseCode, Code, InvalidState
 from agent_client.protocol.agent import Ended
@@ -25,6 +27,7 @@ from agent_client.protocol.frames import Frame, Kind, encode
 from agent_client.protocol.limits import MAX_PENDING, MAX_TEXT, Timing
 from agent_client.protocol.messages import MAX_REASON, Command, Hello
 from agent_client.protocol.session import STEPS, State, Step
+from tests.faults.counts import count
 from tests.protocol.ends import FACTS, START, Ends
 
 TEN_YEARS = 10 * 365 * 86400.0
@@ -49,6 +52,34 @@ def test_a_command_is_answered_once_and_its_owner_gets_the_reply():
     assert (event.owner, event.reply.ok, event.reply.data) == ("me", True, {"cpu": 15.5})
     with pytest.raises(InvalidState):
         ends.agent.reply("c-1", {})
+
+
+def test_an_id_is_asked_for_once_at_a_time():
+    ends = Ends().join()
+    ends.command()
+    with pytest.raises(InvalidState, match="c-1 is pending already"):
+        ends.command()
+    ends.join()
+    assert len(ends.events(CommandReceived, "agent")) == 1
+
+
+@pytest.mark.parametrize(
+    ("member", "runs"),
+    [
+        ({"stream": 1, "timeout": 5}, True),
+        ({"stream": 0}, False),
+        ({"stream": True}, False),
+        ({"stream": 2**32}, False),
+        ({"stream": 1.0}, False),
+        ({"timeout": 10**400}, False),
+        ({"timeout": "5"}, False),
+    ],
+)
+def test_a_command_with_a_number_that_is_none_is_not_run(member, runs):
+    ends = Ends().join()
+    command = {"id": "c-9", "type": "EXEC_COMMAND", "service": "a", "action": "b", "timestamp": ends.wall}
+    events = ends.agent.receive_text(json.dumps(command | member), ends.now, ends.wall)
+    assert any(isinstance(event, CommandReceived) for event in events) is runs
 
 
 def test_the_request_and_reply_look_exactly_as_in_the_mission():
@@ -91,6 +122,21 @@ def test_age_is_judged_on_the_masters_clock_whatever_the_nodes_says(skew, age, c
     replies = ends.events(ReplyReceived)
     assert [event.reply.code for event in replies] == ([code] if code else [])
     assert len(ends.events(CommandReceived, "agent")) == (0 if code else 1)
+
+
+AGES = st.floats(-90, 90).filter(lambda age: abs(abs(age) - 30) > 0.001)  # the edge is in the table above
+
+
+@settings(max_examples=count(200, 10_000), deadline=None)
+@given(st.floats(-TEN_YEARS, TEN_YEARS), st.lists(st.tuples(st.sampled_from("abc"), AGES), max_size=8))
+def test_whatever_the_nodes_clock_says_only_fresh_commands_run_and_each_once(skew, commands):
+    ends, expected = Ends(skew=skew).join(), []
+    for command_id, age in commands:
+        ends.master.forget(command_id)  # it may ask again, and does not hear of the first
+        ends.command(command_id, age=age)
+        if abs(age) <= 30 and command_id not in expected:
+            expected.append(command_id)
+    assert [event.command.id for event in ends.events(CommandReceived, "agent")] == expected
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0, 45.0, -45.0, TEN_YEARS])
