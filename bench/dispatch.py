@@ -31,29 +31,23 @@ def measure(panel: Panel, server: str, usual: dict[str, Figure]) -> Iterator[Fig
     One agent is connected to that other worker, too, as behind every balancer.
     """
     everybody = panel.identities(names(), "a") + panel.identities([f"neighbour-{server}"], "b")
-    visitors = {worker: panel.visitor(worker) for worker in WHERE}
 
     def ask(worker: str, query: str) -> dict[str, Any]:
-        return visitors[worker].json(f"/bench/dispatch/?{query}")
+        return panel.json(worker, f"/bench/dispatch/?{query}")
 
     with Fleet(everybody).wait():
         yield from _times(ask, server)
         for worker in WHERE:
             yield from _rates(ask, server, worker, usual.get(worker))
-    for visitor in visitors.values():
-        visitor.close()
 
 
 def times(panel: Panel, agent_id: str, worker: str, where: str) -> Figure:
     """Return the middle time of a command to one agent in each run."""
-    visitor = panel.visitor(worker)
-    figure = Figure(
+    return Figure(
         f"dispatch, {where}",
         "ms",
-        medians(lambda _, query: visitor.json(f"/bench/dispatch/?{query}"), worker, [agent_id]),
+        medians(lambda _, query: panel.json(worker, f"/bench/dispatch/?{query}"), worker, [agent_id]),
     )
-    visitor.close()
-    return figure
 
 
 def medians(

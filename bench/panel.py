@@ -68,6 +68,14 @@ class Panel:
         """Add a server and let its agent dial in to this worker."""
         return BasicAgent(self.cluster.url(worker), name, self.cluster.add(name))
 
+    def json(self, worker: str, path: str) -> dict[str, Any]:
+        """Ask a worker on a connection of its own: servers hang up those that are idle for some seconds."""
+        visitor = self.visitor(worker)
+        try:
+            return visitor.json(path)
+        finally:
+            visitor.close()
+
     def visitor(self, worker: str) -> Visitor:
         """Return a logged-in browser's connection to a worker."""
         return Visitor(self.cluster.ports[worker], self.session)

@@ -21,10 +21,9 @@ GOAL_RATE, LIMIT_RATE = 500, 350  # commands a second
 def measure(panel: Panel, floors: dict[str, Figure]) -> Iterator[Figure]:
     """Time it one by one and 64 at a time, in the worker that holds the tunnel; `floors` are compared with."""
     name = "programs"
-    visitor = panel.visitor("a")
 
     def ask(_: str, query: str) -> dict[str, Any]:
-        return visitor.json(f"/bench/dispatch/?{query}")
+        return panel.json("a", f"/bench/dispatch/?{query}")
 
     with TemporaryDirectory(prefix="yumna-bench-") as folder:
         agent = RealAgent(Path(folder) / name, [panel.cluster.url("a")], name, panel.cluster.add(name))
@@ -39,4 +38,3 @@ def measure(panel: Panel, floors: dict[str, Figure]) -> Iterator[Figure]:
             )
         finally:
             agent.stop()
-            visitor.close()
