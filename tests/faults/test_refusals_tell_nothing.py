@@ -1,89 +1,220 @@
-"""Whatever is wrong with a handshake, the refusal is the same: its bytes, and the time it takes."""
+"""Whoever may not in learns nothing: every refusal is the same answer, at the same time, as often as it is tried."""
 
+import asyncio
 import itertools
-import socket
+import random
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.e2e.cluster import SERVERS, Cluster
+from tests.e2e.basic_agent import BasicAgent
+from tests.e2e.cluster import Cluster
 from tests.faults.counts import count, soaking
+from tests.faults.nodes import Nodes, start_on_both_servers
+from tunnel.attempts import MAX_PER_ADDRESS, MAX_PER_PAIR
 
 pytestmark = pytest.mark.e2e
 
-EACH = 8, 2_000  # refusals of each kind
-AT_ONCE = 8
-DELAY = 0.3  # seconds, TUNNEL_REFUSAL_DELAY
-LATEST = 3.0  # seconds, with other load on the machine
-NOISE = 0.001  # seconds, beside what two halves of one kind differ
-HANDSHAKE = (
+WORKERS = {"uvicorn": "a", "serve": "b"}
+DELAY = 0.3  # seconds; that of the test site
+ROUNDS = count(10, 2_000)  # refusals of each kind
+GUESSES = count(300, 10_000)  # from one address
+AT_ONCE = 16  # refusals that wait side by side; each waits out the delay
+LATE = 0.5 if soaking() else 2.0  # seconds after the delay
+REQUEST = (
     "GET /tunnel HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
 
 
-@pytest.fixture(scope="module", params=list(SERVERS))
-def cluster(request, tmp_path_factory):
-    made = Cluster(tmp_path_factory.mktemp(request.param), request.param)
+@dataclass(frozen=True)
+class Answer:
+    """What a caller sees of a refusal, and after how many seconds."""
+
+    head: bytes
+    body: bytes
+    seconds: float
+
+    @property
+    def seen(self) -> tuple[bytes, bytes]:
+        """All of it but the clock."""
+        lines = self.head.split(b"\r\n")
+        return b"\r\n".join(line for line in lines if not line.lower().startswith(b"date:")), self.body
+
+
+async def ask(port: int, source: str, headers: list[tuple[str, str]]) -> Answer:
+    """Send a handshake as bytes, so that it may be as wrong as it likes, from an address of loopback."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
     try:
-        yield made.start("a")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        began = time.monotonic()
+        writer.write(f"{REQUEST}{lines}\r\n".encode("latin-1"))
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+        seconds = time.monotonic() - began
+        body = b"" if head.startswith(b"HTTP/1.1 101") else await asyncio.wait_for(reader.read(), 60)
+        return Answer(head, body, seconds)
+    finally:
+        writer.close()
+
+
+def addresses() -> Iterator[str]:
+    """Every address of 127.2.0.0/16 and up in turn, so that none fails often enough to be held back."""
+    return (f"127.{a}.{b}.{c}" for a in range(2, 250) for b in range(1, 250) for c in range(1, 250))
+
+
+def pair(agent_id: str, secret: str) -> list[tuple[str, str]]:
+    return [("X-Agent-ID", agent_id), ("X-Agent-Secret", secret)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("panel"), "uvicorn")
+    try:
+        start_on_both_servers(made, WORKERS)
+        yield made
     finally:
         made.stop()
 
 
-def identity(agent_id: str, secret: str) -> str:
-    return f"X-Agent-ID: {agent_id}\r\nX-Agent-Secret: {secret}\r\n"
+@pytest.fixture(scope="module")
+def nodes(cluster, tmp_path_factory) -> Iterator[Nodes]:
+    names = [f"{kind}-{name}" for name in WORKERS.values() for kind in ("free", "guessed", "behind-nat")]
+    made = Nodes(cluster, tmp_path_factory.mktemp("nodes"), ["right", "suspended", "by-ssh", *names])
+    cluster.sql("UPDATE servers SET status='suspended' WHERE agent_id='suspended'")
+    cluster.sql("UPDATE servers SET connection_type='ssh' WHERE agent_id='by-ssh'")
+    try:
+        yield made
+    finally:
+        made.stop()
 
 
-def kinds(cluster) -> dict[str, str]:
-    secrets = {name: cluster.add(name) for name in ("node-right", "node-held", "node-typed")}
-    cluster.sql("UPDATE servers SET status='suspended' WHERE agent_id='node-held'")
-    cluster.sql("UPDATE servers SET connection_type='ssh' WHERE agent_id='node-typed'")
-    right = identity("node-right", secrets["node-right"])
+@pytest.fixture(params=WORKERS)
+def worker(request) -> str:
+    return WORKERS[request.param]
+
+
+def kinds(secrets: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
+    """Return a handshake for each way to be refused, by what is wrong with it."""
+    right = secrets["right"]
     return {
-        "no headers": "",
-        "a doubled header": right + "X-Agent-ID: node-right\r\n",
-        "an id too long": identity("x" * 65, "secret"),
-        "a secret too long": identity("node-right", "x" * 257),
-        "an unknown id": identity("node-nobody", secrets["node-right"]),
-        "a wrong secret": identity("node-right", secrets["node-held"]),
-        "suspended": identity("node-held", secrets["node-held"]),
-        "another type": identity("node-typed", secrets["node-typed"]),
+        "no headers": [],
+        "no secret": pair("right", right)[:1],
+        "no id": pair("right", right)[1:],
+        "the id twice": pair("right", right) + pair("right", right)[:1],
+        "the secret twice": pair("right", right) + pair("right", right)[1:],
+        "no shape of an id": pair("!", right),
+        "an empty secret": pair("right", ""),
+        "a secret that is no ASCII": pair("right", "ü" * 43),
+        "a long id": pair("r" * 65, right),
+        "a very long id": pair("r" * 4000, right),
+        "a long secret": pair("right", "x" * 257),
+        "a very long secret": pair("right", "x" * 4000),
+        "an unknown id": pair("nobody-here", right),
+        "a known id in capitals": pair("RIGHT", right),
+        "a wrong secret": pair("right", "x" * len(right)),
+        "nearly the secret": pair("right", right[:-1] + ("A" if right[-1] != "A" else "B")),
+        "a secret of another": pair("right", secrets["suspended"]),
+        "suspended": pair("suspended", secrets["suspended"]),
+        "suspended and a wrong secret": pair("suspended", right),
+        "another type": pair("by-ssh", secrets["by-ssh"]),
+        "another type and a wrong secret": pair("by-ssh", right),
     }
 
 
-def refusal(port: int, headers: str, source: str) -> tuple[bytes, float]:
-    started = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), 15, source_address=(source, 0)) as line:
-        line.sendall((HANDSHAKE + headers + "\r\n").encode())
-        answer = b""
-        while b"\r\n\r\n" not in answer or not answer.partition(b"\r\n\r\n")[2]:
-            piece = line.recv(65536)
-            if not piece:
-                break
-            answer += piece
-    taken = time.monotonic() - started
-    lines = [line for line in answer.split(b"\r\n") if not line.lower().startswith(b"date:")]
-    return b"\r\n".join(lines), taken
+async def refusals(
+    port: int, wrong: dict[str, list[tuple[str, str]]], rounds: int
+) -> dict[str, list[Answer]]:
+    """Ask with each kind as often, in an order of chance, each from an address of its own."""
+    order = [kind for kind in wrong for _ in range(rounds)]
+    random.shuffle(order)
+    answers: dict[str, list[Answer]] = {kind: [] for kind in wrong}
+    sources, gate = addresses(), asyncio.Semaphore(AT_ONCE)
+
+    async def one(kind: str) -> None:
+        async with gate:
+            answers[kind].append(await ask(port, next(sources), wrong[kind]))
+
+    await asyncio.gather(*map(one, order))
+    return answers
 
 
-@pytest.mark.timeout(3600)
-def test_no_refusal_tells_what_was_wrong(cluster, seen):
-    wrong, port = kinds(cluster), cluster.ports["a"]
-    tries = [headers for _ in range(count(*EACH)) for headers in wrong.values()]
-    sources = [f"127.1.{number // 200}.{number % 200 + 1}" for number in range(len(tries))]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(refusal, itertools.repeat(port), tries, sources))
-    assert len({answer for answer, _ in answers}) == 1, {answer for answer, _ in answers}
-    assert answers[0][0].startswith(b"HTTP/1.1 403 ")
-    times = {kind: [taken for _, taken in answers[at :: len(wrong)]] for at, kind in enumerate(wrong)}
-    assert min(map(min, times.values())) >= DELAY
-    seen("latest refusal", max(map(max, times.values())), "s", most=LATEST)
-    medians = [statistics.median(taken) for taken in times.values()]
+def halves(answers: list[Answer]) -> tuple[float, float]:
+    """Return the medians of every second answer and of the others: two runs of one kind."""
+    seconds = [answer.seconds for answer in answers]
+    return statistics.median(seconds[::2]), statistics.median(seconds[1::2])
+
+
+@pytest.mark.timeout(1800)
+def test_every_refusal_is_the_same_answer_at_the_same_time(cluster, nodes, worker, seen):
+    answers = asyncio.run(refusals(cluster.ports[worker], kinds(nodes.secrets), ROUNDS))
+    looks = {answer.seen: kind for kind, ones in answers.items() for answer in ones}
+    assert len(looks) == 1, looks
+    assert next(iter(looks))[0].startswith(b"HTTP/1.1 403 ")
+    seconds = [answer.seconds for ones in answers.values() for answer in ones]
+    assert min(seconds) >= DELAY - 0.01
+    seen(f"latest refusal by {worker} after the delay", max(seconds) - DELAY, "s", most=LATE)
+    medians = [statistics.median(answer.seconds for answer in ones) for ones in answers.values()]
     apart = max(medians) - min(medians)
-    halves = max(
-        abs(statistics.median(taken[::2]) - statistics.median(taken[1::2])) for taken in times.values()
-    )
-    seen("medians of the kinds apart", apart, "s", most=halves + NOISE if soaking() else None)
+    same = max(abs(one - other) for one, other in map(halves, answers.values()))
+    seen(f"medians of two runs of one kind on {worker} differ by", same * 1000, "ms")
+    most = max(same * 1000, 1.0) if soaking() else None  # a millisecond is the clock of the event loop
+    seen(f"medians of two kinds on {worker} differ by", apart * 1000, "ms", most=most)
+
+
+async def guess(port: int, source: str, ids: Iterator[str], number: int) -> Counter[bytes]:
+    """Guess from one address; return how often each status came."""
+    statuses: Counter[bytes] = Counter()
+    gate = asyncio.Semaphore(AT_ONCE * 4)
+
+    async def one() -> None:
+        async with gate:
+            answer = await ask(port, source, pair(next(ids), "x" * 43))
+            statuses[answer.head.split(b" ")[1]] += 1
+
+    await asyncio.gather(*(one() for _ in range(number)))
+    return statuses
+
+
+def refused_for(cluster: Cluster, worker: str, words: str, source: str) -> int:
+    """Return how often a worker refused an address for this reason."""
+    lines = cluster.log(worker).splitlines()
+    return sum(f"refused from {source}:" in line and words in line for line in lines)
+
+
+@pytest.mark.timeout(600)
+def test_guesses_are_held_back_and_the_agents_behind_the_same_address_are_not(cluster, nodes, worker):
+    """The guesser and a real agent have one address, as behind a NAT; the guesser has tried all it may."""
+    port, source = cluster.ports[worker], "127.0.0.1"
+    name = f"behind-nat-{worker}"
+    agent = nodes.start(name, cluster.url(worker))
+    nodes.wait_until_in(name)
+    agent.stop()
+    names = itertools.cycle(f"guess-{number}" for number in range(50))
+    began = time.monotonic()
+    assert asyncio.run(guess(port, source, names, GUESSES)) == {b"403": GUESSES}
+    judged = refused_for(cluster, worker, "unknown id or wrong secret", source)
+    minutes = 1 + (time.monotonic() - began) / 60
+    assert judged <= minutes * MAX_PER_ADDRESS + AT_ONCE * 4  # these were under way when the last one counted
+    assert refused_for(cluster, worker, "too many failures", source) == GUESSES - judged
+    with pytest.raises(InvalidStatus, match="403"):  # held back, although its secret is right
+        BasicAgent(cluster.url(worker), f"free-{worker}", nodes.secrets[f"free-{worker}"])
+    nodes.start(name, cluster.url(worker))
+    nodes.wait_until_in(name)
+
+
+def test_one_id_is_guessed_ten_times_a_minute_and_others_are_free(cluster, nodes, worker):
+    """From two addresses, so that what counts is the pair; a third one still gets in with the right secret."""
+    port, name = cluster.ports[worker], f"guessed-{worker}"
+    right = pair(name, nodes.secrets[name])
+    for source in ("127.0.1.1", "127.0.1.2"):
+        assert asyncio.run(guess(port, source, itertools.repeat(name), MAX_PER_PAIR)) == {
+            b"403": MAX_PER_PAIR
+        }
+        assert asyncio.run(ask(port, source, right)).head.startswith(b"HTTP/1.1 403 ")
+        assert refused_for(cluster, worker, "too many failures", source) == 1
+    assert asyncio.run(ask(port, "127.0.1.3", right)).head.startswith(b"HTTP/1.1 101 ")
