@@ -80,16 +80,21 @@ async def judge(scope: Scope) -> Admission:
     if not secure(scope):
         sentence = "the connection is not secure: dial wss://, or name the proxy in TUNNEL_TRUSTED_PROXIES"
         raise Refused(sentence, RefusalReason.NOT_SECURE)
-    if not attempts.allowed(address, agent_id):
-        raise Refused("too many failures from this address", RefusalReason.TOO_MANY)
+    _hold_back(address, agent_id)
     try:
         welcome = await _identify(agent_id, secret)
     except Refused:
         attempts.failed(address, agent_id)
         raise
+    _hold_back(address, agent_id)  # of guesses sent side by side, all begin before the first has failed
     attempts.succeeded(address, agent_id)
     offered = scope.get("subprotocols", ())
     return Admission(welcome, SUBPROTOCOL not in offered, address, CHECK_SUBPROTOCOL in offered)
+
+
+def _hold_back(address: str, agent_id: str) -> None:
+    if not attempts.allowed(address, agent_id):
+        raise Refused("too many failures from this address", RefusalReason.TOO_MANY)
 
 
 def claimed_id(scope: Scope) -> str:

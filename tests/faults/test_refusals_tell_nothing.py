@@ -83,7 +83,9 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def nodes(cluster, tmp_path_factory) -> Iterator[Nodes]:
-    names = [f"{kind}-{name}" for name in WORKERS.values() for kind in ("free", "guessed", "behind-nat")]
+    names = [
+        f"{kind}-{name}" for name in WORKERS.values() for kind in ("free", "guessed", "burst", "behind-nat")
+    ]
     made = Nodes(cluster, tmp_path_factory.mktemp("nodes"), ["right", "suspended", "by-ssh", *names])
     cluster.sql("UPDATE servers SET status='suspended' WHERE agent_id='suspended'")
     cluster.sql("UPDATE servers SET connection_type='ssh' WHERE agent_id='by-ssh'")
@@ -218,3 +220,14 @@ def test_one_id_is_guessed_ten_times_a_minute_and_others_are_free(cluster, nodes
         assert asyncio.run(ask(port, source, right)).head.startswith(b"HTTP/1.1 403 ")
         assert refused_for(cluster, worker, "too many failures", source) == 1
     assert asyncio.run(ask(port, "127.0.1.3", right)).head.startswith(b"HTTP/1.1 101 ")
+
+
+def test_guesses_sent_side_by_side_are_no_more_than_those_sent_in_turn(cluster, nodes, worker):
+    """The right secret at the end of a burst: all of it is on its way before the first guess has failed."""
+    port, name = cluster.ports[worker], f"burst-{worker}"
+    secrets = ["x" * 43] * (10 * MAX_PER_PAIR) + [nodes.secrets[name]]
+
+    async def burst() -> list[Answer]:
+        return await asyncio.gather(*(ask(port, "127.0.1.4", pair(name, secret)) for secret in secrets))
+
+    assert {answer.head.split(b" ")[1] for answer in asyncio.run(burst())} == {b"403"}
