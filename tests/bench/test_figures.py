@@ -48,9 +48,9 @@ def test_the_figures_replace_the_older_ones_in_the_page(monkeypatch, tmp_path):
     copy = tmp_path / "benchmarks.md"
     copy.write_text(page("docs/benchmarks.md"))
     monkeypatch.setattr(bench, "PAGE", copy)
-    bench.write("older \\1")
+    bench.write("the former figures \\1")
     bench.write("second")
-    assert "older" not in copy.read_text()
+    assert "the former figures" not in copy.read_text()
     assert "<!-- figures -->\nsecond\n<!-- end of figures -->" in copy.read_text()
 
 
