@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import left_out
+from tests.faults import faketime
 from tests.faults.postgres import folder_of_programs
 from yumna_panel.embedded_redis import find_binary
 
@@ -32,6 +33,8 @@ def main() -> int:
         "netns": no_namespaces(),
         "redis_tls": no_redis_server(),
         "deploy": no_judges(),
+        "faketime": no_wrong_clock(),
+        "systemd_250": no_new_systemd(),
         "postgres": no_postgres(),
     }
     left_out.announce({mark: reason for mark, reason in missing.items() if reason})
@@ -105,6 +108,25 @@ def no_judges() -> str:
         if not shutil.which(program, path=SYSTEM_PATH) and not install(package):
             return f"there is no {program}; install {package}"
     return ""
+
+
+def no_wrong_clock() -> str:
+    """Return why no process can be given a wrong clock here."""
+    if faketime.library() or (install(faketime.PACKAGE) and faketime.library()):
+        return ""
+    return f"there is no libfaketime; install {faketime.PACKAGE}"
+
+
+def no_new_systemd() -> str:
+    """Return why units that are not installed cannot be judged here: systemd-analyze does that from 250 on."""
+    program = shutil.which("systemd-analyze", path=SYSTEM_PATH)
+    if program is None:
+        return "there is no systemd-analyze; install systemd"
+    told = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()
+    number = told[1] if len(told) > 1 else ""
+    if number.isdigit() and int(number) >= OLDEST_SYSTEMD:
+        return ""
+    return f"this systemd-analyze is {number or 'none that tells its version'}, {OLDEST_SYSTEMD} is needed"
 
 
 def no_postgres() -> str:

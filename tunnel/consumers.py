@@ -17,6 +17,7 @@ from tunnel.handshake import Admission, Overloaded, Refused
 from tunnel.logs import about
 from tunnel.models import RefusalReason
 from tunnel.sessions import ClaimedTooLate, NoLongerWelcome
+from tunnel.trials import Trial
 from tunnel.worker import Worker
 
 Message = dict[str, Any]
@@ -79,7 +80,10 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
                 here = await worker.current()
                 if here.stopping:
                     raise HandshakeFailed("this worker stops")
-                await here.open(admission, session, arrived + PATIENCE - CLAIM_MARGIN)
+                if admission.trial and trials.full():
+                    raise HandshakeFailed("too many handshakes are only tried")
+                if not admission.trial:
+                    await here.open(admission, session, arrived + PATIENCE - CLAIM_MARGIN)
         except (Refused, NoLongerWelcome) as exc:
             metrics.handshake("refused")
             address = handshake.client_address(self.scope)

@@ -39,9 +39,15 @@ async def run_bare(request: HttpRequest, agent_id: str, count: int) -> JsonRespo
 
 
 def states(request: HttpRequest) -> JsonResponse:
-    """Say of each server named by `?id=` how it is shown."""
-    found = presence.of(Server.objects.filter(agent_id__in=request.GET.getlist("id")))
-    return JsonResponse({str(pk): one.state for pk, one in found.items()})
+    """Say how every node is shown, or each of those named by `?id=`."""
+    ids = request.GET.getlist("id")
+    asked = list(Server.objects.filter(agent_id__in=ids) if ids else Server.objects.all())
+    shown = presence.of(asked)
+    return JsonResponse({one.agent_id: shown[one.pk].state.value for one in asked})
+
+
+def _timeout(request: HttpRequest) -> float:
+    return float(request.GET.get("timeout", 5))
 
 
 urlpatterns = [
