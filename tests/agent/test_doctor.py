@@ -303,11 +303,9 @@ sys.exit(doctor.run(Settings("tunnel", (address,), "agent-home-server", "x"), de
 def test_a_resolver_that_never_answers_costs_one_deadline(tmp_path: Path):
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     (tmp_path / "doctor.py").write_text(SILENT_RESOLVER)
-    inside = (
-        f"ip link set lo up && mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec {sys.executable}"
-    )
+    inside = 'ip link set lo up && mount --bind "$1/resolv.conf" /etc/resolv.conf && exec "$0" "$1/doctor.py"'
     done = subprocess.run(
-        ["unshare", "--net", "--mount", "sh", "-c", f"{inside} {tmp_path}/doctor.py"],
+        ["unshare", "--net", "--mount", "sh", "-c", inside, sys.executable, str(tmp_path)],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 
@@ -37,10 +38,21 @@ def hearing(panel: Panel) -> Panel:
     return panel
 
 
+# A print is two writes, the text and the end of its line, and what another thread logs may come between.
+TOLD = re.compile(r"^(?:connected \S+ [\d.]+|disconnected \S+ [a-z_]+|finished \S+ \S+ [a-z]+)", re.MULTILINE)
+
+
 def heard(panel: Panel, *names: str) -> list[str]:
     """What the receivers of these processes printed."""
-    words = ("connected ", "disconnected ", "finished ")
-    return [line for name in names for line in panel.log(name).splitlines() if line.startswith(words)]
+    return [line for name in names for line in TOLD.findall(panel.log(name))]
+
+
+def hears(panel: Panel, name: str, told: list[str], seconds: float = 30) -> None:
+    """Wait until a process has heard this and nothing else."""
+    try:
+        until(lambda: heard(panel, name) == told, seconds)
+    except AssertionError:
+        raise AssertionError(f"{name} heard {heard(panel, name)}: {panel.log(name)[-4000:]}") from None
 
 
 def agent_again(panel: Panel) -> None:
@@ -53,22 +65,25 @@ def test_agents_and_commands_are_heard_once_each_and_a_killed_workers_too(panel:
     panel.start_uvicorn("first")
     panel.stays("runworker")
     connect(panel)
-    until(lambda: heard(panel, "first") == ["connected web-01 127.0.0.1"], 20, "the connection is heard")
+    came = "connected web-01 127.0.0.1"
+    hears(panel, "first", [came])
 
     said = panel.manage("tunnel", "run", "web-01", "--", "true").stdout
     assert "finished system exec succeeded" in said  # in the process that gave the command
 
     panel.kill("agent_client", signal.SIGTERM)
-    until(lambda: heard(panel, "first")[1:] == ["disconnected web-01 agent_stopped"], 20, "its end is heard")
+    left = "disconnected web-01 agent_stopped"
+    hears(panel, "first", [came, left])
     agent_again(panel)
+    hears(panel, "first", [came, left, came])
 
     panel.start_uvicorn("second", free_port())
     panel.kill("first", signal.SIGKILL)
-    until(lambda: heard(panel, "runworker") == ["disconnected web-01 worker_lost"], 60, "the sweep tells it")
+    hears(panel, "runworker", ["disconnected web-01 worker_lost"], 60)
     panel.start_uvicorn("first")
     panel.kill("agent_client", signal.SIGTERM)  # whose next try may be a minute away by now
     agent_again(panel)
-    until(lambda: heard(panel, "first")[3:] == ["connected web-01 127.0.0.1"], 30, panel.log("agent_client"))
+    hears(panel, "first", [came, left, came, came])
     assert heard(panel, "second") == []
     assert heard(panel, "runworker") == ["disconnected web-01 worker_lost"]
 

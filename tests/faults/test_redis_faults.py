@@ -173,7 +173,9 @@ def test_nothing_that_a_stranger_publishes_runs_or_ends_anything(cluster, fleet,
     with stranger(cluster) as client:
         letters = overheard(client, lambda: ask(callers, both_ways(cluster, fleet, other=True)))
         channels = client.pubsub_channels()
-        assert len(letters) >= 4  # two questions and two answers
+        assert (
+            len({channel for channel, _ in letters}) >= 2
+        )  # each way; a question and an answer may share one
         for channel, letter in letters:
             for _ in range(count(3, 100)):
                 client.publish(channel, letter)
