@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import left_out
+from tests import alone, left_out
 from tests.faults import faketime
 from tests.faults.postgres import folder_of_programs
 from yumna_panel.embedded_redis import find_binary
@@ -38,7 +38,10 @@ def main() -> int:
         "postgres": no_postgres(),
     }
     left_out.announce({mark: reason for mark, reason in missing.items() if reason})
-    code = int(pytest.main(["-p", left_out.__name__, *(sys.argv[1:] or AT_ONCE)]))
+    arguments, failures = sys.argv[1:] or AT_ONCE, alone.Failures()
+    code = int(pytest.main(["-p", left_out.__name__, *arguments], plugins=[failures]))
+    if code == pytest.ExitCode.TESTS_FAILED and "-n" in arguments and len(failures.names) <= alone.MOST:
+        code = alone.once_more(failures.names, "-p", left_out.__name__)
     lines = left_out.lines()
     for line in lines:
         print(line)

@@ -58,6 +58,26 @@ def test_without_a_browser_the_rest_runs_and_the_last_line_says_so(make_test, at
     assert done.returncode == 3
 
 
+SHAKY = """
+from pathlib import Path
+
+def test_of_a_busy_machine():
+    mark = Path(__file__).with_name("was here")
+    mark.touch() if (first := not mark.exists()) else None
+    assert not first
+"""
+
+
+def test_what_fails_beside_others_is_run_once_more_alone_and_named(make_test, tmp_path):
+    (tmp_path / "test_shaky.py").write_text(SHAKY)
+    (tmp_path / "test_broken.py").write_text("def test_broken(): assert False")
+    done = make_test("-n", "2", CHROMIUM=sys.executable)
+    beside, _, alone = done.stdout.partition("ONCE MORE, ALONE: 2 tests failed beside others")
+    assert "2 failed, 2 passed" in beside
+    assert "1 failed, 1 passed" in alone
+    assert done.returncode == 1
+
+
 def test_in_ci_that_is_a_failure(make_test):
     assert make_test(CI="true").returncode == 1
 
