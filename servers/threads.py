@@ -48,6 +48,7 @@ def _with_connection(call: Callable[[], R]) -> R:
         return call()
     finally:
         for connection in connections.all(initialized_only=True):
+            connection.queries_log.clear()  # under DEBUG, Django's own end of a request would do it; here is none
             _keep_for_a_while(connection)
 
 

@@ -2,6 +2,7 @@
 
 import random
 import resource
+import secrets
 import statistics
 import time
 from collections.abc import Iterator
@@ -28,6 +29,14 @@ LOOK_EVERY = count(2.0, 15.0)  # seconds between looks at the memory, whose line
 TURN = 1.0  # seconds between two steps of the churn
 CUT, AWAY = 0.05, 0.02  # shares of the agents that lose their line, and that leave properly, in each turn
 DESCRIPTORS = HELD + 2_000  # what this process and a worker may need
+# Under DEBUG Django keeps the last 9,000 statements of each connection; nobody lives long with that.
+PRODUCTION = {
+    "DEBUG": "0",
+    "ALLOWED_HOSTS": "127.0.0.1",
+    "TUNNEL_TLS_ONLY": "1",  # TLS would be a proxy's work
+    "SECURE_SSL_REDIRECT": "0",
+    "LOG_LEVEL": "WARNING",
+}
 KIBIBYTE, MEBIBYTE = 1024, 1024**2
 MOST_KIB_AN_AGENT = 48.0
 MOST_MIB_AN_HOUR = 1.0
@@ -51,7 +60,8 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard >= DESCRIPTORS, f"this system lets a process open {hard} files, {DESCRIPTORS} are needed"
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, DESCRIPTORS), hard))
-    made = Cluster(tmp_path_factory.mktemp("long"), "uvicorn", LOG_LEVEL="WARNING").start(*WORKERS)
+    key = secrets.token_urlsafe(50)
+    made = Cluster(tmp_path_factory.mktemp("long"), "uvicorn", SECRET_KEY=key, **PRODUCTION).start(*WORKERS)
     made.start_background()
     yield made
     made.stop()
