@@ -213,7 +213,7 @@ def test_a_panel_whose_clock_is_stepped_loses_no_tunnel_and_is_understood_again_
     assert ask()
     for step in count(1, 5) * (HOUR, 0.0, -HOUR, 0.0)[: count(2, 4)]:
         clock.set(step)
-        until(lambda step=step: abs(panel_is_off(nodes) - step) < 60)
+        until(lambda step=step: abs(panel_is_off(nodes) - step) < 60, 30, "the worker sees the step")
         began = time.monotonic()
         ask()  # perhaps refused, in truth not run
         until(ask, 2 * KNOWS_AGAIN)
