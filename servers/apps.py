@@ -22,9 +22,10 @@ class ServersConfig(AppConfig):
 
     def ready(self) -> None:
         """Listen to changes of identity, fill the places of absent transports, and add this app's tabs."""
-        from servers import checks, panels, receivers, tabs, transports  # models exist from here on
+        from servers import checks, panels, receivers, sqlite, tabs, transports  # models exist from here on
 
         receivers.connect()
+        sqlite.connect()
         transports.register_absent()
         checks.register()
         panels.register_tabs(tabs.own)
