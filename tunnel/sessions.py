@@ -32,6 +32,7 @@ CLAIM_TRIES = 6  # two agents with one id may collide; SQLite lets one writer in
 TWINS_WITHIN = timedelta(minutes=10)  # two agents with one id take turns thrice in the first five
 TWINS_AFTER = 3  # times; who dials again after a cut line replaces himself once or twice
 CLAIM_PAUSE = 0.05  # seconds between the tries, growing
+RACE = 5.0  # seconds; what fails later than this lost no race, the database is away, and the thread has other work
 
 R = TypeVar("R")
 
@@ -67,6 +68,10 @@ class ClaimedTooLate(Exception):
 
 def open_worker(worker: UUID, inbox: str) -> None:
     """Write this process's row and take its first lease; the same again after the row was pruned."""
+    _retried(lambda: _open_worker(worker, inbox))
+
+
+def _open_worker(worker: UUID, inbox: str) -> None:
     Worker.objects.update_or_create(
         pk=worker,
         defaults={"inbox": inbox, "lease_until": Now() + LEASE},
@@ -276,12 +281,13 @@ def _end(sessions: Collection[UUID], reason: CloseReason, detail: str = "") -> i
 
 def _retried(step: Callable[[], R], before: float = math.inf) -> R:
     """Repeat a step that lost a race against another writer, but not after `before`."""
+    until = min(before, time.monotonic() + RACE)
     for attempt in range(1, CLAIM_TRIES):
         try:
             return step()
         except (IntegrityError, OperationalError) as exc:
             log.debug("try %d: %s", attempt, exc)
-            if time.monotonic() > before:
+            if time.monotonic() > until:
                 raise
             time.sleep(CLAIM_PAUSE * attempt)  # in a database thread; there is no fact to wait on
     return step()

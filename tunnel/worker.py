@@ -111,6 +111,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox = f"{JOINING}{self.id}"
         self._registered = False
+        self._registering = asyncio.Lock()
         self._renewals = 0
         self._ticked = time.monotonic()
         self._nudging: asyncio.Task[None] | None = None
@@ -174,9 +175,7 @@ class Worker:
             sessions.ClaimedTooLate: it was not claimed before `before` on the monotonic clock.
             django.db.Error: the database is away.
         """
-        if not self._registered:
-            await in_thread(sessions.open_worker, self.id, self._inbox)
-            self._registered = True
+        await self._register()
         self._opening.add(str(session))
         try:
             loser = await in_thread(
@@ -364,10 +363,16 @@ class Worker:
                 revoked = reason is CloseReason.REVOKED
                 connection.close(CloseCode.REVOKED if revoked else CloseCode.REPLACED, "seen in the database")
 
+    async def _register(self) -> None:
+        """Write this worker's row unless it stands: the first lease and the first handshakes come here together."""
+        async with self._registering:
+            if not self._registered:
+                inbox = self._inbox
+                await in_thread(sessions.open_worker, self.id, inbox)
+                self._registered = inbox == self._inbox  # another one joined meanwhile has to be written too
+
     async def _renew(self) -> None:
-        if not self._registered:
-            await in_thread(sessions.open_worker, self.id, self._inbox)
-            self._registered = True
+        await self._register()
         if not await in_thread(sessions.renew, self.id):
             log.warning("the lease had run out, sessions are claimed again worker=%s", self.id)
             await in_thread(sessions.open_worker, self.id, self._inbox)

@@ -56,6 +56,8 @@ def test_a_stock_project_with_the_four_edits_works(panel: Panel, kind: str):
     serve(panel, kind)
     panel.stays("runworker")
     connect(panel)
+    # The first lease and the first handshake come together, and this SQLite lets no reader turn writer beside a writer.
+    assert "locked" not in panel.log(kind)
 
     assert panel.once("tunnel run").strip() == "Linux"
     assert panel.python(titled("code")[0]) == "0 Linux"

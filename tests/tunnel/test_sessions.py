@@ -116,6 +116,37 @@ def test_a_claim_is_tried_again_while_its_agent_waits(server, worker, monkeypatc
     assert tried == [before] * tries
 
 
+def test_an_end_that_a_locked_database_held_up_is_left_for_later(server, worker, monkeypatch):
+    session, _ = claim(server, worker)
+    tried = []
+
+    def locked(*arguments: Any) -> int:
+        tried.append(arguments)
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(sessions, "RACE", -1.0)
+    monkeypatch.setattr(sessions, "_end", locked)
+    with pytest.raises(OperationalError):
+        sessions.close(session, CloseReason.NETWORK_LOST)
+    assert len(tried) == 1
+
+
+def test_a_worker_that_loses_a_race_for_its_first_lease_takes_it_all_the_same(monkeypatch):
+    opened, open_worker = [], sessions._open_worker
+
+    def locked_once(*arguments: Any) -> None:
+        opened.append(arguments)
+        if len(opened) == 1:
+            raise OperationalError("database is locked")
+        open_worker(*arguments)
+
+    monkeypatch.setattr(sessions, "CLAIM_PAUSE", 0.0)
+    monkeypatch.setattr(sessions, "_open_worker", locked_once)
+    worker = make_worker()
+    assert sessions.renew(worker)
+    assert len(opened) == 2
+
+
 @pytest.mark.parametrize("change", ["suspend", "rotate_secret", "connection_type", "agent_id", "delete"])
 def test_a_server_that_changed_during_the_handshake_is_not_claimed(server, worker, change):
     seen = welcome(server)

@@ -101,6 +101,23 @@ async def test_what_changes_before_the_accept_counts_at_once(worker, node):
     await socket.wait()
 
 
+async def test_the_first_lease_and_the_first_handshakes_write_one_row_between_them(worker, node, monkeypatch):
+    opened, open_worker = [], sessions.open_worker
+
+    def slowly(*arguments: Any) -> None:
+        opened.append(arguments)
+        open_worker(*arguments)
+
+    monkeypatch.setattr(sessions, "open_worker", slowly)
+    worker._registered = False
+    sockets = [Socket(*node) for _ in range(2)]
+    await asyncio.gather(worker._renew(), *(socket.dial() for socket in sockets))
+    assert opened == [(worker.id, worker._inbox)]
+    for socket in sockets:
+        socket.gate.set()
+        await socket.disconnect()
+
+
 @without_a_look
 async def test_of_two_agents_at_the_door_the_newer_one_stays(worker, node):
     older = await Socket(*node).dial()
