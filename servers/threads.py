@@ -18,24 +18,34 @@ KEPT = 60.0  # seconds an idle connection of these threads stays open at least
 THREADS = 4  # connections a process takes for this at most; a command needs two short turns
 
 
-def _new_pool() -> None:
-    """Make the pool; a forked child needs its own, for threads do not survive a fork."""
-    global _pool
-    _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="servers-database")
+class Lane:
+    """Threads for database work of one kind, so that no other kind waits behind it."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._name, self._threads = name, threads
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        """Make the pool; a forked child needs its own, for threads do not survive a fork."""
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
+
+    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `function` with its thread's database connection.
+
+        Once begun it runs to its end even if the caller is cancelled. The language, the time zone and the prefix of the
+        caller's request hold in there too, which asgiref alone can move.
+        """
+        run = sync_to_async(_with_connection, thread_sensitive=False, executor=self._pool)
+        return await run(partial(function, *args, **kwargs))
 
 
-_pool: ThreadPoolExecutor
-_new_pool()
-os.register_at_fork(after_in_child=_new_pool)
+_common = Lane("servers-database", THREADS)
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run `function` with its thread's database connection. It runs to its end even if the caller is cancelled.
-
-    The language, the time zone and the prefix of the caller's request hold in there too, which asgiref alone can move.
-    """
-    run = sync_to_async(_with_connection, thread_sensitive=False, executor=_pool)
-    return await run(partial(function, *args, **kwargs))
+    """Run `function` in the lane of everybody who has none of their own, see `Lane.run`."""
+    return await _common.run(function, *args, **kwargs)
 
 
 def _with_connection(call: Callable[[], R]) -> R:

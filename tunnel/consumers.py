@@ -18,7 +18,7 @@ from tunnel.logs import about
 from tunnel.models import RefusalReason
 from tunnel.sessions import ClaimedTooLate, NoLongerWelcome
 from tunnel.trials import Trial
-from tunnel.worker import Worker
+from tunnel.worker import TooManyOpening, Worker
 
 Message = dict[str, Any]
 # Seconds a handshake waits for the database. An agent gives up at 15, other libraries at 10; what it cannot hear of any
@@ -30,6 +30,9 @@ DENIAL = "websocket.http.response"  # the ASGI extension that lets an applicatio
 
 class HandshakeFailed(Exception):
     """The panel could not judge a handshake; the server answers 500 and the agent tries again."""
+
+
+UNAVAILABLE = (DatabaseError, ClaimedTooLate, TimeoutError, TooManyOpening, Overloaded, HandshakeFailed)
 
 
 class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
@@ -92,7 +95,7 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
             if reason is not None:
                 refusals.note(handshake.claimed_id(self.scope), reason, address)
             await self._refuse(arrived)
-        except (DatabaseError, ClaimedTooLate, TimeoutError, Overloaded, HandshakeFailed) as exc:
+        except UNAVAILABLE as exc:
             metrics.handshake("unavailable")
             log.error("a handshake could not be judged: %r", exc)
             await self._unavailable(exc)

@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 
 from agent_client.protocol import CloseCode
 from agent_client.protocol.messages import Hello
-from servers.threads import in_thread
+from servers.threads import Lane, in_thread
 from tunnel import facts, figures, metrics, sessions, stopping
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection, Send
@@ -42,9 +42,17 @@ STALL = (
 RECHECK = 5.0  # seconds between two looks at whether our agents are still welcome
 FIGURES = 1.0  # seconds over which fresh figures are gathered for the other workers
 DRAIN_LOOK = 0.05  # seconds between looks at whether all commands are answered
+# Database connections for opening and ending sessions. Both wait for other writers, on a locked SQLite for long, and
+# they come in crowds: lease, routes and pages must not stand behind them.
+SESSION_THREADS = 2
+MAX_OPENING = 500  # sessions a worker opens at once, some seconds' work; more are answered 503 and come again
 TICKS_A_NUDGE = 3  # lease renewals between two nudges of the background worker
 JOBS = "jobs"  # the alias of the channel layer for the background worker
 BACKGROUND = "tunnel-background"
+
+
+class TooManyOpening(Exception):
+    """So many agents are at the door that this one would wait in vain."""
 
 
 async def current() -> "Worker":
@@ -81,6 +89,7 @@ def _set_aside() -> None:
         gc.freeze()
 
 
+_session_lane = Lane("tunnel-sessions", SESSION_THREADS)
 _current: "Worker | None" = None
 _starting: "asyncio.Task[None] | None" = None
 os.register_at_fork(after_in_child=_forget)
@@ -173,12 +182,15 @@ class Worker:
         Raises:
             sessions.NoLongerWelcome: the server row changed meanwhile.
             sessions.ClaimedTooLate: it was not claimed before `before` on the monotonic clock.
+            TooManyOpening: too many wait for that already.
             django.db.Error: the database is away.
         """
-        await self._register()
+        if len(self._opening) >= MAX_OPENING:
+            raise TooManyOpening
         self._opening.add(str(session))
         try:
-            loser = await in_thread(
+            await self._register()
+            loser = await _session_lane.run(
                 sessions.claim,
                 admission.welcome,
                 session,
@@ -264,7 +276,7 @@ class Worker:
 
     async def _close_row(self, session: str, ending: Ending) -> None:
         try:
-            await in_thread(sessions.close, uuid.UUID(session), ending.reason, ending.detail)
+            await _session_lane.run(sessions.close, uuid.UUID(session), ending.reason, ending.detail)
         except DatabaseError as exc:
             ending.failed = True
             log.warning("a session's end could not be written yet: %s session=%s", exc, session)

@@ -129,18 +129,31 @@ def ask_on(over: threading.Event, cluster: Cluster, worker: str, nodes: list[Nod
 def knock_on(over: threading.Event, cluster: Cluster, worker: str, node: Node) -> list[Answer]:
     answers = []
     while not over.wait(PAUSE):
-        began = time.monotonic()
-        try:
-            BasicAgent(cluster.url(worker), *node).stop()
-            status = 101
-        except InvalidStatus as refused:
-            status = refused.response.status_code
-        answers.append(Answer(status, time.monotonic() - began, time.monotonic()))
+        answers.append(knock(cluster, worker, node))
     return answers
 
 
-def survive(cluster: Cluster, fleet: Fleet, name: str, fault: Fault, seen: Callable[..., None]) -> None:
+def knock(cluster: Cluster, worker: str, node: Node) -> Answer:
+    began = time.monotonic()
+    try:
+        BasicAgent(cluster.url(worker), *node).stop()
+        status = 101
+    except InvalidStatus as refused:
+        status = refused.response.status_code
+    return Answer(status, time.monotonic() - began, time.monotonic())
+
+
+def survive(
+    cluster: Cluster,
+    fleet: Fleet,
+    name: str,
+    fault: Fault,
+    seen: Callable[..., None],
+    meanwhile: Callable[[History], None] = lambda _: None,
+) -> None:
     """Have the database go away in this way while people and agents want something of the panel.
+
+    `meanwhile` begins with the fault, in a thread of its own; what it asks it writes into the history.
 
     Raises:
         AssertionError: something ended, or was answered otherwise than docs/protocol.md §1 says.
@@ -154,17 +167,18 @@ def survive(cluster: Cluster, fleet: Fleet, name: str, fault: Fault, seen: Calla
     before = sessions(cluster, fleet.nodes, "closed_at IS NULL")
     assert len(before) == AGENTS
     until(lambda: swept(cluster), 20, "the background worker sweeps")
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(5) as pool:
         try:
             with fault():
                 asking = [pool.submit(ask_on, over, cluster, worker, fleet.nodes, history) for worker in "ab"]
                 knocking = [pool.submit(knock_on, over, cluster, worker, newcomer) for worker in "ab"]
+                beside = pool.submit(meanwhile, history)
                 leaving.stop()  # the end of this one cannot be written now
                 over.wait(AWAY)
                 back = time.monotonic()
         finally:
             over.set()
-        for done in asking:
+        for done in [*asking, beside]:
             done.result(30)
         answers = [answer for done in knocking for answer in done.result(30)]
     entered = until(lambda: let_in(fleet, newcomer), RIGHT, "an agent is let in again")

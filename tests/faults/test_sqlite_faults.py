@@ -2,16 +2,23 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import cycle
 
 import pytest
 
 from tests.e2e.cluster import SERVERS, Cluster
 from tests.faults.counts import count
-from tests.faults.outage import Fleet, survive
+from tests.faults.history import History
+from tests.faults.outage import PAUSE, Fleet, Node, ask, knock, make_nodes, sessions, survive
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+CROWD = 12  # agents at one door, thrice as many as a process has threads for the database
 
 # A backup, an operator's shell, a full disk: somebody else holds the file.
 HOLD = """
@@ -49,9 +56,31 @@ def locked(cluster: Cluster) -> Iterator[None]:
         holder.communicate(timeout=20)
 
 
+def crowd(cluster: Cluster, nodes: list[Node], unasked: list[Node], history: History) -> None:
+    """Have all of `nodes` knock at a worker at once, and want other things of it until they are answered.
+
+    Nobody has asked `unasked` before, so that the way to them is read of the database, which can be read.
+    """
+    pause = threading.Event()
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        knocking = [pool.submit(knock, cluster, "a", node) for node in nodes]
+        for node in cycle(unasked):
+            pause.wait(PAUSE)
+            assert cluster.get("a", "/tunnel/readyz", seconds=5)["database"] == "ok"
+            ask(cluster, "a", node, history)
+            if all(one.done() for one in knocking):
+                break
+    assert {one.result().status for one in knocking} <= {500, 503}
+
+
 def test_a_locked_database_ends_no_tunnel_and_no_session(cluster, seen):
     fleet = Fleet(cluster)
+    nodes, unasked = make_nodes(cluster, CROWD), make_nodes(cluster, 4)
+    strangers = [fleet.dial("b", node) for node in unasked]
     try:
-        survive(cluster, fleet, "locked", lambda: locked(cluster), seen)
+        meanwhile = partial(crowd, cluster, nodes, unasked)
+        survive(cluster, fleet, "locked", lambda: locked(cluster), seen, meanwhile)
+        assert sessions(cluster, nodes) == []
     finally:
-        fleet.stop()
+        for agent in [*strangers, fleet]:
+            agent.stop()

@@ -201,6 +201,33 @@ async def test_a_handshake_that_the_database_holds_up_is_answered_and_claims_not
     await socket.wait()
 
 
+async def test_a_crowd_that_the_database_holds_up_keeps_nobody_else_waiting(worker, node, monkeypatch):
+    monkeypatch.setattr(worker_module, "MAX_OPENING", 6)
+    go, claim = threading.Event(), sessions.claim
+
+    def slow_claim(*arguments: Any, **options: Any) -> Any:
+        go.wait(2 * SOON)
+        return claim(*arguments, **options)
+
+    monkeypatch.setattr(sessions, "claim", slow_claim)
+    crowd = [Socket(*node) for _ in range(6)]
+    for socket in crowd:
+        await socket.send_input({"type": "websocket.connect"})
+        socket.gate.set()
+    await until(lambda: len(worker._opening) == 6, SOON)
+    assert await asyncio.wait_for(in_thread(sessions.renew, worker.id), SOON)
+    late = Socket(*node)
+    late.scope["extensions"] = {consumers.DENIAL: {}}
+    await late.send_input({"type": "websocket.connect"})
+    assert (await late.receive_output(SOON))["status"] == 503
+    assert len(worker._opening) == 6
+    go.set()
+    for socket in crowd:
+        await asyncio.wait_for(socket.accepting.wait(), SOON)
+        await socket.disconnect()
+    await late.wait()
+
+
 async def test_a_handshake_that_is_cancelled_leaves_no_tunnel_behind(worker, node, monkeypatch):
     claimed, go = asyncio.Event(), asyncio.Event()
     loop, claim = asyncio.get_running_loop(), sessions.claim
