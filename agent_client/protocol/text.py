@@ -1,6 +1,7 @@
 """JSON text to objects and back, within the limits (docs/protocol.md §2)."""
 
 import json
+import math
 import re
 from typing import Any
 
@@ -20,7 +21,7 @@ def loads(text: str) -> JsonObject:
     Raises:
         MessageTooLarge: more than 256 KiB of UTF-8.
         MessageTooDeep: nested deeper than 32 levels.
-        MalformedMessage: not JSON, not an object, NaN, or text that is no Unicode.
+        MalformedMessage: not JSON, not an object, NaN, a number no double holds, or text that is no Unicode.
     """
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_TEXT:
@@ -61,8 +62,15 @@ def _no_constant(name: str) -> None:
     raise MalformedMessage(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # 1e999 is JSON, and yet nothing that could be written as JSON again
+        raise MalformedMessage("a number is too large")
+    return number
+
+
 # `json.loads` and `json.dumps` would make a new one of these for each message.
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 

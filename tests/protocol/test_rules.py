@@ -127,7 +127,7 @@ def test_half_a_surrogate_pair_is_not_written(half):
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a": "\\ud800"}', '{"a": Infinity}', "7", '"x"', "{}}", "\0", '{"a":1e999}x']
+    "text", ['{"a": "\\ud800"}', '{"a": Infinity}', "7", '"x"', "{}}", "\0", '{"a":1e999}', '{"a":[-1E+400]}']
 )
 def test_text_that_is_no_message_is_malformed(text):
     with pytest.raises(MalformedMessage):
