@@ -118,10 +118,13 @@ def from_trusted_proxy(scope: Scope) -> bool:
 
 
 def client_address(scope: Scope) -> str:
-    """The address the agent dials from: the last hop that is no trusted proxy."""
+    """The address the agent dials from: the last hop that is no trusted proxy.
+
+    A hop that is no address was not written by a proxy, and is text of a stranger: the proxy before it counts.
+    """
     address = _peer(scope)
     hops = [hop.strip() for value in _header(scope, "X-Forwarded-For") for hop in value.split(",")]
-    while hops and _trusted(address):
+    while hops and _trusted(address) and _is_address(hops[-1]):
         address = hops.pop()
     return address
 
@@ -161,6 +164,14 @@ def _trusted(address: str) -> bool:
     except ValueError:
         return False
     return any(ip in ipaddress.ip_network(network, strict=False) for network in networks if network != "unix")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # a zone is any text
 
 
 def _loopback(address: str) -> bool:

@@ -57,6 +57,9 @@ def test_a_connection_is_secure_only_if_this_process_can_know(
         (["203.0.113.9"], scope(x_forwarded_for="6.6.6.6, 1.2.3.4"), "1.2.3.4"),
         (["203.0.113.9", "1.2.3.4"], scope(x_forwarded_for="6.6.6.6, 1.2.3.4"), "6.6.6.6"),
         (["203.0.113.9"], scope(), "203.0.113.9"),
+        (["203.0.113.9"], scope(x_forwarded_for="1.2.3.4, <b>1</b>"), "203.0.113.9"),
+        (["203.0.113.9"], scope(x_forwarded_for="fe80::1%<b>"), "203.0.113.9"),
+        (["203.0.113.9"], scope(x_forwarded_for=""), "203.0.113.9"),
     ],
 )
 def test_the_address_is_the_last_hop_that_is_no_trusted_proxy(settings, proxies, made, address):
