@@ -16,6 +16,7 @@ from agent_client.inbox import Inbox
 from agent_client.masters import Master, Masters
 from agent_client.patience import Patience, Stopped, TimedOut
 from agent_client.pool import Pool
+from agent_client.printable import printable
 from agent_client.protocol import AgentSession
 from agent_client.protocol.agent import AgentFacts, Ended
 from agent_client.protocol.replay import ReplayGuard
@@ -146,7 +147,7 @@ class Link:
 
     def _opened(self, session: str) -> None:
         assert self._master is not None  # noqa: S101 - a session has a master
-        self._session = session
+        self._session = session = printable(session)  # a word of the master
         self._told.clear()
         self._masters.good(self._master)
         log.info(

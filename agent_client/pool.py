@@ -151,5 +151,5 @@ def run(prepared: Prepared) -> Outcome:
     except Refused as exc:
         return Failure(exc.code, str(exc)[:MAX_SENTENCE])
     except BaseException as exc:  # a service that calls sys.exit() must not take the thread with it
-        log.exception("%s failed, command=%s", prepared.name, call.command_id)
+        log.exception("%s failed, command=%s", prepared.name, printable(call.command_id))
         return Failure(Code.INTERNAL, f"{prepared.name} failed: {printable(f'{type(exc).__name__}: {exc}')}")

@@ -339,14 +339,16 @@ def test_the_log_tells_the_story_without_the_secret(master, start_agent, caplog)
     assert "whispered" not in ours
 
 
-def test_what_a_master_says_cannot_forge_a_log_line(master, start_agent, caplog):
+def test_what_a_master_says_cannot_forge_a_log_line(start_agent, caplog):
     caplog.set_level(logging.INFO)
-    start_agent(url(master))
-    master.visit().socket.close(4999, "bye\nINFO forged \x1b[2J")
-    wait_for(lambda: "tunnel closed" in caplog.text)
-    (line,) = [line for line in caplog.messages if "tunnel closed" in line]
-    assert "\n" not in line
-    assert "\x1b" not in line
+    forged = "x\nINFO forged \x1b[2J"
+    with Master(session=forged) as master:
+        start_agent(url(master))
+        master.visit().socket.close(4999, forged)
+        wait_for(lambda: "tunnel closed" in caplog.text)
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("agent")]
+    assert all(line.isprintable() for line in ours)
+    assert len([line for line in ours if "session=x?INFO forged" in line]) == 2
 
 
 def test_stopping_says_goodbye_with_1000_and_ends_all_threads(master, start_agent):
