@@ -30,7 +30,9 @@ def create(name: str, *, agent_id: str | None = None, by: Actor | None = None) -
     Raises:
         ValidationError: the name or the agent id is taken or has no valid shape.
     """
-    for attempt in range(1, CREATE_TRIES + 1):
+    tries = 0
+    while True:
+        tries += 1
         server = Server(name=name, agent_id=agent_id or suggest_agent_id(name))
         secret = equip(server)
         server.full_clean()
@@ -39,11 +41,10 @@ def create(name: str, *, agent_id: str | None = None, by: Actor | None = None) -
                 server.save(force_insert=True)
                 _note(server, by, _("Added."), flag="ADDITION")
         except IntegrityError:
-            if attempt == CREATE_TRIES:
+            if tries == CREATE_TRIES:
                 raise
         else:
             return server, secret
-    raise AssertionError("unreachable")
 
 
 def suggest_agent_id(name: str) -> str:

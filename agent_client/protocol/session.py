@@ -1,5 +1,6 @@
 """What both ends of a session share: its states, its outgoing messages, and the limits on the peer."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from enum import Enum, IntEnum
 from typing import Union
@@ -57,7 +58,7 @@ class Urgency(IntEnum):
     CONTROL = 1
 
 
-class Session:
+class Session(ABC):
     """One end of a session. Feed it what arrives, send what `to_send` returns, call `tick` in time."""
 
     def __init__(self, *, now: float, timing: Timing, silence: float) -> None:
@@ -122,8 +123,9 @@ class Session:
         for queue in self._queues.values():
             queue.clear()
 
+    @abstractmethod
     def _take_text(self, text: str, now: float, wall: float) -> list[Event]:
-        raise NotImplementedError  # each end understands other messages
+        """Take one message; each end understands other ones."""
 
     def _step(self, step: Step) -> None:
         try:
