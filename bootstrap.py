@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set this checkout up and run it: python3 bootstrap.py run | test | check | bench | soak | agent NAME | clean-demo.
+"""Set this checkout up and run it: python3 bootstrap.py run | test | coverage | check | bench | soak | agent NAME | clean-demo.
 
 Standard library only, and written for any Python 3.9, so that it can say what is missing on a bare machine.
 It makes `.venv` once; a stamp in there lets every later call go straight to work, without the network.
@@ -28,8 +28,9 @@ PROBE_TIMEOUT = 30.0  # seconds; a Python on a cold network disk takes some
 
 RUNTIME, DEVELOPMENT = "requirements.txt", "requirements-dev.txt"
 EMBEDDED, LOCK = "requirements-embedded.txt", "requirements.lock"
-NEEDS_DEVELOPMENT = ("test", "check", "bench", "soak")
-PASSES_ON = {"test": "tests", "bench": "bench", "soak": "tests.soak"}  # what takes arguments of its own
+NEEDS_DEVELOPMENT = ("test", "coverage", "check", "bench", "soak")
+# What takes arguments of its own.
+PASSES_ON = {"test": "tests", "coverage": "tests.covered", "bench": "bench", "soak": "tests.soak"}
 
 # (the program that tells the system, how to get Python there, how to get its venv)
 SYSTEMS = [
@@ -70,6 +71,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     run = commands.add_parser("run", help="run the panel and an agent for this machine")
     run.add_argument("--host", default="", help="serve HTTPS to other machines under this name or address")
     commands.add_parser("test", help="run all tests; what follows goes to pytest")
+    commands.add_parser(
+        "coverage", help="run the tests near the rules, and tell which branches none of them takes"
+    )
     commands.add_parser("check", help="format, lint, types, import contracts, migrations, system checks")
     commands.add_parser("bench", help="measure what is promised; --write puts it into docs/benchmarks.md")
     commands.add_parser("soak", help="provoke each fault very often; --write puts it into docs/benchmarks.md")

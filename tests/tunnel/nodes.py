@@ -10,10 +10,11 @@ from agent_client.protocol.events import CancelReceived, CommandReceived
 from agent_client.protocol.messages import Command, Hello
 from agent_client.protocol.replay import ReplayGuard
 from tests.protocol.ends import FACTS
-from tunnel.connection import AgentConnection
+from tunnel.connection import AgentConnection, Send
 from tunnel.handshake import Admission
 from tunnel.models import CloseReason
 from tunnel.sessions import Welcome
+from tunnel.worker import Worker
 
 Handler = Callable[["Node", Command], None]
 
@@ -36,6 +37,11 @@ class Sockets:
         self.usages: list[dict[str, Any]] = []
         self.endings: list[tuple[CloseReason, str]] = []
 
+    def attach(self, admission: Admission, session: uuid.UUID, send: Send) -> AgentConnection:
+        connection = AgentConnection(session, admission, send, self)
+        self.open[admission.welcome.agent_id] = connection
+        return connection
+
     def find(self, agent_id: str) -> AgentConnection | None:
         return self.open.get(agent_id)
 
@@ -54,17 +60,24 @@ class Sockets:
 
 
 class Node:
-    """An agent whose socket `sockets` holds; `handler` answers its commands."""
+    """An agent whose socket `sockets` holds, which may be a real worker; `handler` answers its commands."""
 
-    def __init__(self, sockets: Sockets, agent_id: str = "web-01", handler: Handler = echo) -> None:
+    def __init__(
+        self,
+        sockets: Sockets | Worker,
+        agent_id: str = "web-01",
+        handler: Handler = echo,
+        *,
+        welcome: Welcome | None = None,
+        session: uuid.UUID | None = None,
+    ) -> None:
         self.handler = handler
         self.commands: list[Command] = []
         self.cancelled: list[str] = []
         self.closed_with: int | None = None
         self.agent = AgentSession(FACTS, ReplayGuard(), now=time.monotonic(), wall_offset=0.0)
-        admission = Admission(Welcome(1, agent_id, 1), False, "127.0.0.1")
-        self.connection = AgentConnection(uuid.uuid4(), admission, self._take, sockets)
-        sockets.open[agent_id] = self.connection
+        admission = Admission(welcome or Welcome(1, agent_id, 1), False, "127.0.0.1")
+        self.connection = sockets.attach(admission, session or uuid.uuid4(), self._take)
 
     def reply(self, command_id: str, data: Any) -> None:
         """Answer a command."""
