@@ -1,18 +1,20 @@
 """`python -m agent_client`: run the agent until SIGTERM or Ctrl-C, or look why it cannot connect."""
 
-import argparse
 import logging
 import os
 import selectors
 import signal
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from agent_client import __version__
 from agent_client.settings import Settings, WrongSetting, load
 from agent_client.signals import make_children_normal
 from agent_client.wakeup import WakeUp
+
+if TYPE_CHECKING:
+    import argparse
 
 EXIT_FAULT = 1  # a supervisor starts the agent again
 EXIT_USAGE = 2
@@ -21,9 +23,17 @@ LOOK_EVERY = 5.0  # seconds between looks at the threads
 log = logging.getLogger("agent")
 
 
+class _Options:
+    """What the command line says; as it stands here where it says nothing."""
+
+    command = "run"
+    env_file: Optional[Path] = None
+    verbose = False
+
+
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run a subcommand and return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _options(sys.argv[1:] if arguments is None else arguments)
     if options.command == "version":
         sys.stdout.write(f"yumna-agent {__version__} (Python {sys.version.split()[0]})\n")
         return 0
@@ -41,7 +51,14 @@ def main(arguments: Optional[list[str]] = None) -> int:
     return _run(settings)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _options(arguments: list[str]) -> _Options:
+    """Read the command line. A service has none, and its agent does without argparse and the megabyte it brings in."""
+    return _parser().parse_args(arguments, _Options()) if arguments else _Options()
+
+
+def _parser() -> "argparse.ArgumentParser":
+    import argparse
+
     parser = argparse.ArgumentParser(prog="yumna-agent", description="Connect this machine to its panel.")
     parser.add_argument("command", nargs="?", choices=("run", "doctor", "version"), default="run")
     parser.add_argument(

@@ -11,6 +11,9 @@ SCHEMES = {"wss": True, "https": True, "ws": False, "http": False}  # True: encr
 USUAL_PORTS = {True: 443, False: 80}
 
 _PATH = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*")
+_NAME = re.compile(
+    r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*"
+)  # RFC 1035 §2.3.4, with the underscore people use
 
 
 class WrongAddress(ValueError):
@@ -106,9 +109,9 @@ def _host(parts: SplitResult) -> str:
     if ":" in host:
         return host
     try:
-        name = host.encode("idna").decode("ascii")
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError as exc:
         raise WrongAddress("names no host that can exist") from exc
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+    if not _NAME.fullmatch(name):
         raise WrongAddress("names no host that can exist")
     return name

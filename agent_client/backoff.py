@@ -1,6 +1,6 @@
 """When to dial again: a table from how the last try ended to how long to wait."""
 
-import random
+import os
 from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Optional
@@ -51,11 +51,16 @@ RULES = {
 }
 
 
+def uniform(low: float, high: float) -> float:
+    """Draw a number between two, which no other agent draws: this is all an agent would need `random` for."""
+    return low + (high - low) * int.from_bytes(os.urandom(6), "big") / 2**48
+
+
 class Backoff:
     """Counts the failures with one master and draws the waits."""
 
     def __init__(self, jitter: Optional[Jitter] = None) -> None:
-        self._jitter = jitter or random.SystemRandom().uniform
+        self._jitter = jitter or uniform
         self._failures = 0
         self._first = 0.0
 

@@ -1,8 +1,9 @@
 """What this machine is: the facts an agent tells in HELLO."""
 
 import hashlib
-import platform
+import os
 import socket
+import sys
 from pathlib import Path
 
 from agent_client.protocol.text import JsonObject
@@ -29,7 +30,14 @@ def platform_name() -> str:
             name, _, value = line.partition("=")
             if name == "PRETTY_NAME":
                 return value.strip("\"' ")[:LONGEST_FACT]
+    import platform  # it guesses long, and is asked only where no file says it
+
     return platform.platform(terse=True)[:LONGEST_FACT]
+
+
+def python_version() -> str:
+    """Return the version of the Python that runs the agent."""
+    return sys.version.split()[0]
 
 
 def host_facts() -> JsonObject:
@@ -37,8 +45,8 @@ def host_facts() -> JsonObject:
     return {
         "hostname": socket.gethostname()[:LONGEST_FACT],
         "platform": platform_name(),
-        "arch": platform.machine(),
-        "python": platform.python_version(),
+        "arch": os.uname().machine,
+        "python": python_version(),
     }
 
 

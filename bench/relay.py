@@ -1,8 +1,12 @@
-"""A line between agents and a worker that can be cut: every connection is reset, and new ones are refused meanwhile."""
+"""A line between agents and a worker that can be cut: every connection is reset, and new ones are refused meanwhile.
+
+It may end TLS, as the proxy before a panel does.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -15,8 +19,9 @@ CHUNK = 64 * 1024
 class Relay:
     """Passes bytes to a port of this machine until `stop`."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
+        self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
@@ -38,7 +43,7 @@ class Relay:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._pass_on, HOST, self.port)
+        self._server = await asyncio.start_server(self._pass_on, HOST, self.port, ssl=self._tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def _away(self, seconds: float) -> None:

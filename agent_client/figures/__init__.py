@@ -1,4 +1,4 @@
-"""What the node is doing: CPU, memory, disk, network and processes, by psutil or from /proc alike."""
+"""What the node is doing: CPU, memory, disk, network and processes, from /proc or by psutil alike."""
 
 from agent_client.figures.choice import best_source
 from agent_client.figures.sampler import Sampler

@@ -1,7 +1,6 @@
 """Service `system`: figures, facts, processes, and programs run to their end (docs/protocol.md §5)."""
 
 import os
-import platform
 import socket
 import sys
 from typing import Any, Optional
@@ -10,7 +9,7 @@ from agent_client import __version__
 from agent_client.calls import Call
 from agent_client.commands import Action, Service
 from agent_client.figures.sampler import Sampler, uptime
-from agent_client.machine import platform_name
+from agent_client.machine import platform_name, python_version
 from agent_client.params import Flag, Param, Text, TextList, TextMap, Whole
 from agent_client.protocol.text import JsonObject
 from agent_client.services.processes import LONGEST_PAGE, SORTS, USUAL_PAGE, list_processes
@@ -60,12 +59,13 @@ _EXEC_PARAMS = (
 
 def get_info(sampler: Sampler) -> JsonObject:
     """What this machine is."""
+    kernel = os.uname()
     return {
         "hostname": socket.gethostname(),
         "platform": platform_name(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "arch": platform.machine(),
-        "python": platform.python_version(),
+        "kernel": f"{kernel.sysname} {kernel.release}",
+        "arch": kernel.machine,
+        "python": python_version(),
         "cpuCount": os.cpu_count() or 1,
         "bootTime": int(sampler.source.boot_time()),
         "uptime": int(uptime(sampler.source)),

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from agent_client.address import Address
-from agent_client.backoff import LONGEST_GOODBYE, SETTLED_AFTER, Backoff, Ending
+from agent_client.backoff import LONGEST_GOODBYE, SETTLED_AFTER, Backoff, Ending, uniform
 from agent_client.masters import Masters
 
 
@@ -23,6 +23,12 @@ def test_the_first_retry_comes_within_a_second_and_the_last_within_a_minute():
     assert waits[0] == 1.0
     assert waits[:4] == [1.0, 2.0, 4.0, 8.0]
     assert set(waits[6:]) == {60.0}
+
+
+def test_draws_lie_between_the_two_and_fill_the_space():
+    draws = sorted(uniform(2.0, 4.0) for _ in range(1000))
+    assert 2.0 <= draws[0] < 2.1
+    assert 2.9 < draws[500] < 3.1 < 3.9 < draws[-1] < 4.0
 
 
 def test_jitter_is_full():

@@ -7,13 +7,36 @@ import pytest
 
 from tests.e2e.cluster import ROOT
 
-LARGE = ("importlib.metadata", "urllib.request", "subprocess", "email", "http.client", "zipfile")
+LARGE = (
+    "argparse",
+    "email",
+    "encodings.idna",
+    "http.client",
+    "importlib.metadata",
+    "platform",
+    "psutil",
+    "queue",
+    "random",
+    "shutil",
+    "subprocess",
+    "urllib.request",
+    "zipfile",
+)
+READ_SETTINGS = """
+import sys
+from agent_client import __main__, agent
+from agent_client.settings import load
+assert __main__._options([]).command == "run"
+settings = load({"MASTER_URL": "https://panel.example", "AGENT_ID": "node", "AGENT_SECRET": "s"})
+agent.Agent(settings)
+print(*sys.modules)
+"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="psutil brings some of them in")
 def test_large_modules_wait_until_they_are_needed():
-    code = "import sys, agent_client.__main__, agent_client.agent; print(*sys.modules)"
-    clean = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{READ_SETTINGS}"
+    clean = [sys.executable, "-I", "-S", "-c", code]
     loaded = subprocess.run(clean, capture_output=True, text=True, check=True, timeout=30).stdout.split()
     assert "agent_client.link" in loaded
     assert [name for name in LARGE if name in loaded] == []

@@ -105,6 +105,8 @@ def test_plain_addresses_are_taken_on_this_machine_when_allowed(tmp_path, writte
         ({"MASTER_URL": "ftp://master-panel.com"}, "must begin with wss://"),
         ({"MASTER_URL": "wss:master-panel.com"}, "must begin with wss://"),
         ({"MASTER_URL": "wss://"}, "names no host"),
+        ({"MASTER_URL": "wss://panel..example"}, "names no host that can exist"),
+        ({"MASTER_URL": f"wss://{64 * 'a'}.example"}, "names no host that can exist"),
         ({"MASTER_URL": "wss://x.example:99999"}, "is no URL"),
         ({"MASTER_URL": "wss://x.example:0"}, "port 0"),
         ({"MASTER_URL": "wss://x.example/?token=1"}, "must not hold a query"),
