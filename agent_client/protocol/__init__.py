@@ -6,9 +6,12 @@ into a session and sends what the session has queued:
     session = AgentSession(facts, guard, now=now)        # or MasterSession(…)
     for event in session.receive_text(text, now, wall):  # typed events, see `events`
         ...
-    for message in session.to_send():                    # str or bytes, most urgent first
+    while messages := session.to_send():                 # str or bytes, most urgent first
         ...
     session.tick(now)                                    # not later than session.next_tick()
+
+Streams: a command is answered with `AgentSession.open_stream`, their frames become events; the master's session lets
+frames pass between the agent and whoever owns a `Stream`, and reads no payloads.
 
 `now` is seconds on the caller's own steady clock, `wall` is unix seconds. The rules are in docs/protocol.md.
 """
@@ -17,6 +20,7 @@ from agent_client.protocol.agent import AgentSession
 from agent_client.protocol.codes import CloseCode, Code
 from agent_client.protocol.errors import InvalidState, ProtocolError, TunnelError
 from agent_client.protocol.master import MasterSession
+from agent_client.protocol.streams import Stream
 
 __all__ = [
     "AgentSession",
@@ -25,5 +29,6 @@ __all__ = [
     "InvalidState",
     "MasterSession",
     "ProtocolError",
+    "Stream",
     "TunnelError",
 ]

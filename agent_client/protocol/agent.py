@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
+from agent_client.protocol.agent_streams import AgentStreams
 from agent_client.protocol.clock import MasterClock
 from agent_client.protocol.codes import Code
 from agent_client.protocol.errors import InvalidState, MessageTooLarge, ProtocolError, RejectedCommand
@@ -14,7 +15,7 @@ from agent_client.protocol.events import (
     MasterLeaving,
     SessionOpened,
 )
-from agent_client.protocol.limits import HELLO_TIMEOUT, MAX_SENTENCE, Timing
+from agent_client.protocol.limits import HELLO_TIMEOUT, INITIAL_WINDOW, MAX_SENTENCE, Timing
 from agent_client.protocol.messages import (
     Cancel,
     Command,
@@ -30,7 +31,8 @@ from agent_client.protocol.messages import (
     from_master,
 )
 from agent_client.protocol.replay import ReplayGuard
-from agent_client.protocol.session import Session, State, Step, Urgency
+from agent_client.protocol.session import State, Step, Urgency
+from agent_client.protocol.streams import Stream
 from agent_client.protocol.text import JsonObject
 
 SHORTEST_PERIOD = 0.1  # seconds; no master may keep a node busy with pings or heartbeats
@@ -65,7 +67,7 @@ class Ended:
     at: float
 
 
-class AgentSession(Session):
+class AgentSession(AgentStreams):
     """Answers the master: judges commands, measures the line, reports figures.
 
     `guard` outlives the session. `wall_offset` is the node's wall clock minus its steady clock, in seconds. `last` is
@@ -117,6 +119,9 @@ class AgentSession(Session):
             InvalidState: no such command awaits an answer.
         """
         command = self._finish(command_id)
+        if command.stream is not None:
+            self._queue(self._error(command, Code.INTERNAL, "the action opened no stream"))
+            return
         try:
             text = Reply(command_id, data=data, short=command.short).to_text()
         except MessageTooLarge as exc:
@@ -124,6 +129,32 @@ class AgentSession(Session):
         except ProtocolError as exc:
             text = self._error(command, Code.INTERNAL, str(exc))
         self._queue(text)
+
+    def open_stream(
+        self, command_id: str, data: JsonObject, *, window: int = INITIAL_WINDOW, interactive: bool = False
+    ) -> Stream:
+        """Answer a command that wants a stream with success, which opens it.
+
+        `window` is what the master may send at first, in bytes; there may be room for less. Keystrokes and what answers
+        them are `interactive` and pass everything else; windows of other streams grow as the line allows.
+
+        Raises:
+            InvalidState: no such command awaits an answer, or it wants no stream.
+            ProtocolError: `data` does not fit one message; the command still awaits an answer.
+        """
+        command = self._running.get(command_id)
+        if command is None or command.stream is None:
+            raise InvalidState(f"command {command_id} awaits no stream")
+        number = command.stream
+        first, most = self._allotment.take(number, window, grows=not interactive)
+        try:
+            text = Reply(command_id, data={**data, "window": first}).to_text()
+        except ProtocolError:
+            self._allotment.free(number)
+            raise
+        self._queue(text)
+        self._finish(command_id)
+        return self._add(command, number, first, most, interactive=interactive)
 
     def fail(self, command_id: str, code: Code, error: str) -> None:
         """Answer a command with an error.
@@ -156,7 +187,7 @@ class AgentSession(Session):
         if isinstance(message, Command):
             return self._judge(message, now)
         if isinstance(message, Cancel):
-            return [CancelReceived(message.id)] if message.id in self._running else self._unasked(now)
+            return self._cancelled(message.id, now)
         if isinstance(message, Pong):
             return self._measured(message, now)
         if isinstance(message, Goodbye):
@@ -194,7 +225,15 @@ class AgentSession(Session):
             None if last is None else Last(last.reason, max(0.0, now - last.at)),
         )
 
+    def _cancelled(self, command_id: str, now: float) -> list[Event]:
+        if command_id in self._running:
+            return [CancelReceived(command_id)]
+        if command_id in self._of_command:
+            return self._cancel_stream(command_id)
+        return self._unasked(now)
+
     def _judge(self, command: Command, now: float) -> list[Event]:
+        no_stream = None if command.stream is None else self._no_stream(command, self._opening)
         refusal = None
         if command.timestamp is not None:
             refusal = self._guard.judge(command.id, command.timestamp, self.clock.time(now))
@@ -205,8 +244,16 @@ class AgentSession(Session):
         if refusal is not None:
             self._queue(self._error(command, refusal, REJECTIONS[refusal]))
             return self._unasked(now)
+        if no_stream is not None:
+            self._queue(self._error(command, *no_stream))
+            return self._unasked(now)
         self._running[command.id] = command
         return [CommandReceived(command)]
+
+    @property
+    def _opening(self) -> int:
+        """How many commands that want a stream await their answer."""
+        return sum(command.stream is not None for command in self._running.values())
 
     def _ping(self, now: float) -> None:
         timestamp = round(self.clock.time(now), 3)
@@ -221,6 +268,7 @@ class AgentSession(Session):
             self._next_ping = min(self._next_ping, now + FIRST_REPORT)
         self.rtt = now - self._ping_sent[1]
         self._ping_sent = None
+        self._tune(self.rtt)
         if pong.server_time is not None:
             self.clock.measured(pong.server_time, self.rtt, now)
             self._guard.follow(self.clock.offset)

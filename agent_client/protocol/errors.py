@@ -6,9 +6,13 @@ TunnelError
 │   │   └── RejectedCommand  the same, in a command whose id is known and can be answered
 │   ├── MessageTooLarge
 │   ├── MessageTooDeep
-│   └── MalformedFrame
+│   ├── MalformedFrame
+│   └── StreamBroken         a frame against the rules of its stream, which is RESET with `code`
 ├── InvalidState             we broke a rule: a bug
-└── TooManyPending           more commands await a reply than one session may hold
+└── NotSendable              a session that is whole cannot take the command
+    ├── TooManyPending       more commands await a reply than one session may hold
+    ├── TooManyStreams       more streams are open than one session may hold
+    └── NoStreams            a basic agent opens none
 """
 
 from agent_client.protocol.codes import Code
@@ -70,11 +74,27 @@ class MalformedFrame(ProtocolError):
         self.reason = reason
 
 
+class StreamBroken(ProtocolError):
+    """A frame against the rules of its stream; only this stream ends, with RESET and `code`."""
+
+    def __init__(self, code: Code, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class InvalidState(TunnelError):
     """Our own code asked for a step that is not legal now: a bug, never the peer's doing."""
 
 
-class TooManyPending(TunnelError):
+class NotSendable(TunnelError):
+    """The session cannot take the command, which was not sent."""
+
+
+class TooManyPending(NotSendable):
     """A session holds as many unanswered commands as it may."""
 
     def __init__(self, limit: int) -> None:
@@ -83,3 +103,21 @@ class TooManyPending(TunnelError):
 
     def __str__(self) -> str:
         return f"{self.limit} commands already await a reply from this agent, wait for some of them"
+
+
+class TooManyStreams(NotSendable):
+    """A session holds as many streams as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.limit} streams are open to this agent already, wait for some of them to end"
+
+
+class NoStreams(NotSendable):
+    """The agent is a basic one."""
+
+    def __str__(self) -> str:
+        return "a basic agent opens no streams"

@@ -1,8 +1,9 @@
 """What a session tells the program that drives it."""
 
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Optional, Union
 
+from agent_client.protocol.codes import Code
 from agent_client.protocol.messages import Command, HandshakeAck, Hello, Reply
 from agent_client.protocol.text import JsonObject
 
@@ -42,6 +43,38 @@ class MasterLeaving:
 
 
 @dataclass(frozen=True)
+class StreamData:
+    """Stream: bytes came, in order; call `consumed` as they are taken."""
+
+    number: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class StreamWritable:
+    """Stream: the peer takes more bytes than before."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class StreamEnded:
+    """Stream: the peer sends no more; `detail` is what it says at the end."""
+
+    number: int
+    detail: Optional[JsonObject]
+
+
+@dataclass(frozen=True)
+class StreamReset:
+    """Stream: over in both directions, what was not received is lost."""
+
+    number: int
+    code: Code
+    error: str
+
+
+@dataclass(frozen=True)
 class HelloReceived:
     """Master: what the agent is and may do."""
 
@@ -57,9 +90,10 @@ class HeartbeatReceived:
 
 @dataclass(frozen=True)
 class RttMeasured:
-    """Master: the round trip the agent measured last, in seconds."""
+    """Master: the round trip the agent measured last, in seconds, and whether windows may be large with it."""
 
     seconds: float
+    calm: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,9 +106,26 @@ class NodeEventReceived:
 
 @dataclass(frozen=True)
 class ReplyReceived:
-    """Master: the answer to a command; `owner` is what the command was sent with."""
+    """Master: the answer to a command; `owner` is what the command was sent with.
+
+    `stream` is the number of the stream that a success has opened; the agent's window is in `may_send`, what it was
+    granted in `grants`, and `most` is what that may grow to, in bytes.
+    """
 
     reply: Reply
+    owner: Any
+    stream: Optional[int] = None
+    may_send: int = 0
+    grants: int = 0
+    most: int = 0
+
+
+@dataclass(frozen=True)
+class FrameReceived:
+    """Master: a frame for the owner of a stream, `data` is the whole message. A RESET may be the holder's own."""
+
+    number: int
+    data: bytes
     owner: Any
 
 
@@ -100,11 +151,16 @@ Event = Union[
     CancelReceived,
     HeartbeatDue,
     MasterLeaving,
+    StreamData,
+    StreamWritable,
+    StreamEnded,
+    StreamReset,
     HelloReceived,
     HeartbeatReceived,
     RttMeasured,
     NodeEventReceived,
     ReplyReceived,
+    FrameReceived,
     CommandLapsed,
     CloseRequired,
 ]

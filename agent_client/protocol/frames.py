@@ -3,6 +3,7 @@
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from agent_client.protocol.errors import MalformedFrame, MessageTooLarge
 from agent_client.protocol.limits import FRAME_HEADER, MAX_BINARY
@@ -17,6 +18,18 @@ class Kind(IntEnum):
     WINDOW = 1
     END = 2
     RESET = 3
+
+
+_KINDS = {kind.value: kind for kind in Kind}
+
+
+class Header(NamedTuple):
+    """What the holder of a socket reads of a frame; `size` is the payload's, in bytes."""
+
+    kind: Kind
+    stream: int
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,8 @@ def encode(frame: Frame) -> bytes:
     return _HEADER.pack(frame.kind, frame.stream, frame.offset) + frame.payload
 
 
-def decode(data: bytes) -> Frame:
-    """Return the frame in a binary message.
+def header(data: bytes) -> Header:
+    """Return what stands before the payload of a binary message, and how long that is.
 
     Raises:
         MessageTooLarge: it is longer than any frame.
@@ -53,12 +66,17 @@ def decode(data: bytes) -> Frame:
     if len(data) < FRAME_HEADER:
         raise MalformedFrame(f"frame of {len(data)} bytes is shorter than its header")
     number, stream, offset = _HEADER.unpack_from(data)
-    try:
-        kind = Kind(number)
-    except ValueError as exc:
-        raise MalformedFrame(f"unknown frame kind {number}") from exc
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise MalformedFrame(f"unknown frame kind {number}")
     if stream == 0:
         raise MalformedFrame("stream 0 does not exist")
     if kind is Kind.WINDOW and len(data) > FRAME_HEADER:
         raise MalformedFrame("a WINDOW frame carries no payload")
+    return Header(kind, stream, offset, len(data) - FRAME_HEADER)
+
+
+def decode(data: bytes) -> Frame:
+    """Return the frame in a binary message; raises what `header` does."""
+    kind, stream, offset, _ = header(data)
     return Frame(kind, stream, offset, bytes(data[FRAME_HEADER:]))

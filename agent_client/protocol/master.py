@@ -25,6 +25,7 @@ from agent_client.protocol.limits import (
     MAX_TEXT,
     Timing,
 )
+from agent_client.protocol.master_streams import MasterStreams
 from agent_client.protocol.messages import (
     Cancel,
     Command,
@@ -38,7 +39,7 @@ from agent_client.protocol.messages import (
     Reply,
     from_agent,
 )
-from agent_client.protocol.session import Session, State, Step, Urgency
+from agent_client.protocol.session import State, Step, Urgency
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Pending:
     deadline: float
 
 
-class MasterSession(Session):
+class MasterSession(MasterStreams):
     """Commands one agent and judges what it answers. A basic agent sends no HELLO and no frames."""
 
     def __init__(
@@ -57,9 +58,8 @@ class MasterSession(Session):
     ) -> None:
         timing = timing or Timing()
         silence = timing.heartbeat * BASIC_SILENCE_FACTOR if basic else timing.silence
-        super().__init__(now=now, timing=timing, silence=silence)
+        super().__init__(now=now, timing=timing, silence=silence, basic=basic)
         self.id = session_id
-        self.basic = basic
         self._pending: dict[str, Pending] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._hello_until = now + HELLO_TIMEOUT
@@ -72,19 +72,33 @@ class MasterSession(Session):
         """How many commands await a reply."""
         return len(self._pending)
 
-    def send(self, command: Command, *, deadline: float, owner: Any = None) -> None:
+    def send(
+        self,
+        command: Command,
+        *,
+        deadline: float,
+        owner: Any = None,
+        stream_owner: Any = None,
+        interactive: bool = False,
+    ) -> None:
         """Queue a command; its reply or its lapse at `deadline` comes back as an event with `owner`.
+
+        With a `stream_owner` it asks for a stream, whose frames come back as events with that. `interactive` ones go
+        before others.
 
         Raises:
             InvalidState: the session is closed, or the id is pending already.
-            TooManyPending: the agent owes too many replies.
+            NotSendable: the agent owes too many replies, holds too many streams, or opens none.
             ProtocolError: the command does not fit one message.
         """
-        if command.id in self._pending:
+        if command.id in self._pending or command.id in self._openings:
             raise InvalidState(f"command {command.id} is pending already")
         if len(self._pending) >= MAX_PENDING:
             raise TooManyPending(MAX_PENDING)
-        self._queue(command.to_text())
+        if stream_owner is None:
+            self._queue(command.to_text())
+        else:
+            self._ask_for_stream(command, stream_owner, interactive=interactive)
         self._pending[command.id] = Pending(owner, deadline)
         heapq.heappush(self._deadlines, (deadline, command.id))
 
@@ -94,7 +108,7 @@ class MasterSession(Session):
             self._queue(Cancel(command_id).to_text())
 
     def forget(self, command_id: str) -> None:
-        """Drop the reply to this command when it comes."""
+        """Drop the reply to this command when it comes; a stream it opens then is RESET."""
         self._pending.pop(command_id, None)
 
     def goodbye(self, reason: str, retry_after: float) -> None:
@@ -106,6 +120,8 @@ class MasterSession(Session):
         self.close()
         owners = [pending.owner for pending in self._pending.values()]
         self._pending.clear()
+        self._openings.clear()
+        self._held.clear()
         return owners
 
     def tick(self, now: float) -> list[Event]:
@@ -123,6 +139,8 @@ class MasterSession(Session):
             _, command_id = heapq.heappop(self._deadlines)
             pending = self._pending.get(command_id)
             if pending is not None and pending.deadline <= now:
+                if command_id in self._openings:
+                    self._queue(Cancel(command_id).to_text())  # nobody would use the stream
                 del self._pending[command_id]
                 events.append(CommandLapsed(command_id, pending.owner))
         return events
@@ -136,7 +154,7 @@ class MasterSession(Session):
             return too_many
         if isinstance(message, Ping):
             self._queue(Pong(message.timestamp, wall).to_text(), Urgency.LIVENESS)
-            return [] if message.rtt is None else [RttMeasured(message.rtt)]
+            return [] if message.rtt is None else self._measured(message.rtt)
         if isinstance(message, Heartbeat):
             return [HeartbeatReceived(message.data)]
         if isinstance(message, Hello):
@@ -148,9 +166,17 @@ class MasterSession(Session):
 
     def _replied(self, reply: Reply, now: float) -> list[Event]:
         pending = self._pending.pop(reply.request_id, None)
+        opening = self._openings.pop(reply.request_id, None)
+        if opening is not None:
+            owner = None if pending is None else pending.owner
+            return self._opened(reply, pending is not None, owner, opening)
         if pending is None:
             return self._unasked(now)  # late, second, or never asked for: dropped
         return [ReplyReceived(reply, pending.owner)]
+
+    def _measured(self, rtt: float) -> list[Event]:
+        self._trips.measured(rtt)
+        return [RttMeasured(rtt, self._trips.calm)]
 
     def _greeted(self, hello: Hello) -> list[Event]:
         if not self.basic:

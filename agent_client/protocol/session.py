@@ -13,8 +13,15 @@ from agent_client.protocol.errors import (
     ProtocolError,
 )
 from agent_client.protocol.events import CloseRequired, Event
-from agent_client.protocol.frames import decode
-from agent_client.protocol.limits import MAX_MESSAGES_PER_SECOND, MAX_RUBBISH, RUBBISH_SPAN, Timing
+from agent_client.protocol.frames import Frame, Header, Kind, encode, header
+from agent_client.protocol.limits import (
+    MAX_MESSAGES_PER_SECOND,
+    MAX_RUBBISH,
+    MAX_WINDOWS,
+    RUBBISH_SPAN,
+    SEND_AT_ONCE,
+    Timing,
+)
 from agent_client.protocol.liveness import Liveness, Meter
 
 
@@ -55,7 +62,9 @@ class Urgency(IntEnum):
     """The order in which queued messages leave: lower first, the same in the order they were queued."""
 
     LIVENESS = 0  # PING and PONG, ahead of everything
-    CONTROL = 1
+    CONTROL = 1  # and WINDOW and RESET, which make room
+    INTERACTIVE = 2  # frames of a terminal
+    BULK = 3  # frames of everything else
 
 
 class Session(ABC):
@@ -66,11 +75,15 @@ class Session(ABC):
         self.timing = timing
         self.ignored = 0  # messages of unknown types
         self.liveness = Liveness(silence, now)
-        self._queues: dict[Urgency, deque[str]] = {
+        self.queued = 0  # characters of control messages waiting for `to_send`
+        self.queued_frames = 0  # bytes of frames waiting for `to_send`
+        self._queues: dict[Urgency, deque[Union[str, bytes]]] = {
             Urgency.LIVENESS: deque(maxlen=LIVENESS_KEPT),
             Urgency.CONTROL: deque(),
         }
-        self.queued = 0  # characters of control messages waiting for `to_send`
+        self._frames: dict[Urgency, deque[bytes]] = {Urgency.INTERACTIVE: deque(), Urgency.BULK: deque()}
+        self._highest = 0  # number of a stream that was ever asked for
+        self._owed = 0  # bytes granted to streams we gave up; they may still come
         self._rubbish = Meter(MAX_RUBBISH, RUBBISH_SPAN, now)
         self._messages = Meter(MAX_MESSAGES_PER_SECOND, 1.0, now)
 
@@ -101,20 +114,24 @@ class Session(ABC):
             return []
         self.heard(now)
         try:
-            frame = decode(data)
+            return self._take_frame(header(data), data, now)
         except MessageTooLarge as exc:
             return [CloseRequired(CloseCode.TOO_BIG, str(exc))]
         except ProtocolError as exc:
             return self._wrong(exc, now)
-        return self._wrong(MalformedFrame(f"stream {frame.stream} was never opened"), now)
 
-    def to_send(self) -> list[Union[str, bytes]]:
-        """Return the messages queued since the last call, most urgent first."""
+    def to_send(self, most: int = SEND_AT_ONCE) -> list[Union[str, bytes]]:
+        """Return queued messages, most urgent first; call again until there are none.
+
+        Of frames it gives about `most` bytes, so that what becomes urgent meanwhile passes the rest.
+        """
         messages: list[Union[str, bytes]] = []
         for queue in self._queues.values():
             messages.extend(queue)
             queue.clear()
         self.queued = 0
+        if self.queued_frames:
+            self._some_frames(messages, most)
         return messages
 
     def close(self) -> None:
@@ -122,10 +139,16 @@ class Session(ABC):
         self._step(Step.CLOSE)
         for queue in self._queues.values():
             queue.clear()
+        for frames in self._frames.values():
+            frames.clear()
+        self.queued = self.queued_frames = 0
 
     @abstractmethod
     def _take_text(self, text: str, now: float, wall: float) -> list[Event]:
         """Take one message; each end understands other ones."""
+
+    def _take_frame(self, head: Header, data: bytes, now: float) -> list[Event]:
+        raise NotImplementedError  # the agent's end takes the payload, the master's passes it on
 
     def _step(self, step: Step) -> None:
         try:
@@ -133,12 +156,57 @@ class Session(ABC):
         except KeyError:
             raise InvalidState(f"no step {step.value} in state {self.state.value}") from None
 
-    def _queue(self, text: str, urgency: Urgency = Urgency.CONTROL) -> None:
+    def _queue(self, message: Union[str, bytes], urgency: Urgency = Urgency.CONTROL) -> None:
         if self.closed:
             raise InvalidState("the session is closed")
-        self._queues[urgency].append(text)
+        self._queues[urgency].append(message)
         if urgency is Urgency.CONTROL:
-            self.queued += len(text)
+            self.queued += len(message)
+
+    def _queue_frame(self, kind: Kind, number: int, data: bytes, urgency: Urgency) -> None:
+        """Queue a frame behind those of its stream; WINDOW and RESET need not wait for them."""
+        if kind is Kind.WINDOW:
+            self._queue(data)
+        elif kind is Kind.RESET:
+            self._discard(number)
+            self._queue(data)
+        else:
+            if self.closed:
+                raise InvalidState("the session is closed")
+            self._frames[urgency].append(data)
+            self.queued_frames += len(data)
+
+    def _queue_reset(self, number: int, offset: int, payload: bytes, owed: int) -> None:
+        """Give a stream up; bytes it was granted may be on the way."""
+        self._owed = min(self._owed + owed, MAX_WINDOWS)
+        frame = Frame(Kind.RESET, number, offset, payload)
+        self._queue_frame(Kind.RESET, number, encode(frame), Urgency.CONTROL)
+
+    def _discard(self, number: int) -> None:
+        """Drop what waits for a stream that is over."""
+        for frames in self._frames.values():
+            kept = [data for data in frames if header(data).stream != number]
+            if len(kept) < len(frames):
+                self.queued_frames -= sum(map(len, frames)) - sum(map(len, kept))
+                frames.clear()
+                frames.extend(kept)
+
+    def _some_frames(self, messages: list[Union[str, bytes]], most: int) -> None:
+        for frames in self._frames.values():
+            while frames and most > 0:
+                data = frames.popleft()
+                most -= len(data)
+                self.queued_frames -= len(data)
+                messages.append(data)
+
+    def _stray(self, head: Header, now: float) -> list[Event]:
+        """Drop a frame of a stream that is over; one of a stream that never was is wrong."""
+        if head.stream > self._highest:
+            raise MalformedFrame(f"stream {head.stream} was never opened")
+        if 0 < head.size <= self._owed:
+            self._owed -= head.size
+            return []
+        return self._unasked(now)
 
     def _wrong(self, error: ProtocolError, now: float) -> list[Event]:
         if self._rubbish.full(now):
