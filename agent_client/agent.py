@@ -38,8 +38,8 @@ class Agent:
 
     def trouble(self) -> Optional[str]:
         """Say what of the agent does not work any more although nobody stopped it, in a few words."""
-        if not self.link.alive:
-            return "the link's thread ended"
+        if trouble := self.link.trouble():
+            return trouble
         if not self.sampler.alive:
             return "the thread for figures ended"
         return self.pool.trouble()

@@ -28,6 +28,9 @@ from agent_client.wire import Wire
 
 CONNECT_TIMEOUT = 15.0  # seconds from the name to the WebSocket; a satellite link with a proxy needs five
 REPEAT_LOG = 600.0  # seconds until the same trouble with the same master is told again
+DEAF_LOOKS = (
+    4  # in a row, each five seconds; a turn takes a second at most, and after 18 the master has hung up
+)
 FAULT_WAIT = 5.0  # seconds after a fault of our own, so that it cannot fill the log
 
 log = logging.getLogger("agent.link")
@@ -62,6 +65,7 @@ class Link:
         self._connect_timeout = connect_timeout
         self._guard = ReplayGuard()
         self._wakeup = WakeUp()
+        self._heard = self._deaf_for = 0
         self._stopping = threading.Event()
         self._session = "-"
         self._told: dict[str, _Told] = {}
@@ -76,6 +80,20 @@ class Link:
     def alive(self) -> bool:
         """Tell whether the thread runs; before `stop` it always should."""
         return self._thread.is_alive()
+
+    def trouble(self) -> Optional[str]:
+        """Say why no session can begin or go on any more, in a few words; to be asked every few seconds, by one thread.
+
+        Each look wakes the thread, and the next one asks whether it has heard. Looks are counted and not seconds: on a
+        machine that slept, nobody looked.
+        """
+        if not self.alive:
+            return "the link's thread ended"
+        heard = self._wakeup.heard
+        self._deaf_for = 0 if heard != self._heard else self._deaf_for + 1
+        self._heard = heard
+        self._wakeup.wake()
+        return "the link's thread hangs" if self._deaf_for >= DEAF_LOOKS else None
 
     def start(self) -> None:
         """Start the thread."""

@@ -14,6 +14,7 @@ class WakeUp:
         os.set_blocking(self._write_end, False)
         self._lock = threading.Lock()  # a closed number may be another file's by now
         self._closed = False
+        self.heard = 0  # how often wake-ups were forgotten, which is a sign of life of who waits
 
     def fileno(self) -> int:
         """The end to wait on."""
@@ -32,6 +33,7 @@ class WakeUp:
 
     def clear(self) -> bytes:
         """Forget all wake-ups so far; returns what was written, numbers of signals among it."""
+        self.heard += 1
         try:
             return os.read(self._read_end, 4096)
         except BlockingIOError:

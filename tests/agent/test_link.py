@@ -10,7 +10,9 @@ import time
 import pytest
 from websockets.frames import CloseCode
 
+from agent_client.conversation import Conversation
 from agent_client.inbox import LIMIT
+from agent_client.link import DEAF_LOOKS
 from tests.agent.real_master import PATIENCE, Master
 
 TEN_YEARS = 10 * 365 * 86_400.0
@@ -369,6 +371,47 @@ def test_an_agent_without_a_network_stops_at_once(start_agent):
     started = time.monotonic()
     agent.stop()
     assert time.monotonic() - started < 2
+
+
+def test_a_link_hears_each_look_whatever_it_waits_for(master, start_agent):
+    def hears(agent) -> None:
+        for _ in range(DEAF_LOOKS + 2):
+            before = agent.link._wakeup.heard
+            assert agent.link.trouble() is None
+            wait_for(lambda before=before: agent.link._wakeup.heard > before)
+
+    agent = start_agent(url(master))
+    master.visit().next("HELLO")
+    hears(agent)
+    pausing = start_agent("ws://127.0.0.1:1/tunnel", jitter=lambda _low, high: high)
+    hears(pausing)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        dialling = start_agent(f"ws://127.0.0.1:{mute.getsockname()[1]}/tunnel")
+        with mute.accept()[0]:
+            hears(dialling)
+
+
+def test_a_link_that_hears_no_look_is_named(master, start_agent, monkeypatch):
+    agent, over = start_agent(url(master)), threading.Event()
+    visit = master.visit()
+    visit.next("HELLO")
+    hangs = threading.Event()
+
+    def hang(_self: Conversation) -> None:
+        hangs.set()
+        over.wait()
+
+    monkeypatch.setattr(Conversation, "_step", hang)
+    try:
+        agent.link._wakeup.wake()
+        assert hangs.wait(PATIENCE)
+        looks = [agent.link.trouble() for _ in range(DEAF_LOOKS + 1)]
+        assert looks[: DEAF_LOOKS - 1] == [None] * (DEAF_LOOKS - 1)
+        assert looks[-1] == "the link's thread hangs"
+    finally:
+        monkeypatch.undo()
+        over.set()
+    assert agent.link.alive
 
 
 def test_a_master_that_does_not_read_is_not_read_from(start_agent):

@@ -68,11 +68,13 @@ def hang(_call: Call) -> None:
 
 
 def break_link(call: Call) -> str:
-    """Have the thread that owns the connection meet an error in its next turn: one of ours, or one that ends it."""
-    step = Conversation._step
-    error: BaseException = SystemExit() if call.params["word"] == "end" else RuntimeError("injected")
+    """Have the thread that owns the connection hang in its next turn, end, or meet an error of ours."""
+    step, word = Conversation._step, call.params["word"]
+    error: BaseException = SystemExit() if word == "end" else RuntimeError("injected")
 
     def once(self: Conversation) -> None:
+        if word == "hang":
+            threading.Event().wait()
         Conversation._step = step  # type: ignore[method-assign]
         raise error
 

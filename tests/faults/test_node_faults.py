@@ -5,7 +5,8 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.e2e
 NAMES = (
     "stopped",
     "hanging",
+    "deaf",
     "raising",
     "ending",
     "pool",
@@ -95,15 +97,29 @@ def hold(nodes) -> Iterator[Hold]:
 @pytest.fixture(scope="module")
 def hanging(nodes) -> Iterator[list[float]]:
     """All eight threads of an agent's pool are in a handler that never ends; gives how long it took the agent to end."""
-    ended: list[float] = []
+    with ended(nodes, "hanging", *[partial(nodes.call, "hanging", "faults.hang")] * 8) as seconds:
+        yield seconds
+
+
+@pytest.fixture(scope="module")
+def deaf(nodes) -> Iterator[list[float]]:
+    """The thread of an agent's link hangs; gives how long it took the agent to end."""
+    with ended(nodes, "deaf", partial(nodes.call, "deaf", "faults.break-link", word="hang")) as seconds:
+        yield seconds
+
+
+@contextmanager
+def ended(nodes: Nodes, name: str, *calls: Callable[[], object]) -> Iterator[list[float]]:
+    """Make calls, and give how many seconds passed until their agent ended, once it has."""
+    seconds: list[float] = []
 
     def watch() -> None:
         began = time.monotonic()
-        nodes.agents["hanging"].process.wait(120)
-        ended.append(time.monotonic() - began)
+        nodes.agents[name].process.wait(120)
+        seconds.append(time.monotonic() - began)
 
-    with beside(watch, *[partial(nodes.call, "hanging", "faults.hang")] * 8):
-        yield ended
+    with beside(watch, *calls):
+        yield seconds
 
 
 def back(nodes: Nodes, name: str, session: str, seconds: float = 2 * BACK) -> float:
@@ -115,7 +131,7 @@ def back(nodes: Nodes, name: str, session: str, seconds: float = 2 * BACK) -> fl
     return time.monotonic() - began
 
 
-def test_an_agent_whose_link_meets_an_error_is_back(nodes, hold, hanging, seen):
+def test_an_agent_whose_link_meets_an_error_is_back(nodes, hold, hanging, deaf, seen):
     session = nodes.session("raising")
     nodes.call("raising", "faults.break-link")
     seen("back after an error in the thread of the link", back(nodes, "raising", session), "s", most=BACK)
@@ -220,6 +236,16 @@ def test_an_agent_whose_handlers_never_end_ends_for_its_service_to_start_it_agai
     assert "all 8 threads for commands hang" in agent.log
     (seconds,) = until(lambda: hanging)
     seen("an agent whose handlers all hang ended, after their time", seconds - TIME_LIMIT, "s", most=45.0)
+
+
+def test_an_agent_whose_link_hangs_ends_for_its_service_to_start_it_again(nodes, deaf, seen):
+    agent = nodes.agents["deaf"]
+    assert agent.process.wait(60) == 1, agent.log
+    assert "the link's thread hangs" in agent.log
+    (seconds,) = until(lambda: deaf)
+    seen("an agent whose link hangs ended", seconds, "s", most=45.0)
+    nodes.start("deaf")
+    until(lambda: nodes.call("deaf", "faults.echo", word="heard").get("data"), 30)
 
 
 def test_an_agent_that_was_held_still_is_back_and_ran_nothing_that_was_called_off(nodes, hold, seen):
