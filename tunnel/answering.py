@@ -35,6 +35,7 @@ class Holding:
         self._bus = bus
         self._connections = connections
         self._serving: dict[str, tuple[str, AgentConnection, str]] = {}
+        self._leaving = False
 
     @property
     def callers(self) -> set[str]:
@@ -43,6 +44,8 @@ class Holding:
 
     def asked(self, envelope: Envelope, sender: str) -> None:
         """Put a command on its agent's wire, unless the session is not here or the time is over."""
+        if self._leaving:
+            return  # our last words say so
         key = envelope["call"]
         connection = self._connections.find(envelope["agent"]) if self._connections else None
         if connection is None or str(connection.id) != envelope["session"]:
@@ -67,6 +70,10 @@ class Holding:
         connection = self._connections.find_session(envelope["session"]) if self._connections else None
         if connection is not None:
             connection.close(envelope["code"], "told by another worker")
+
+    def leave(self) -> None:
+        """Take nothing any more."""
+        self._leaving = True
 
     def stop_serving(self, caller: str) -> None:
         """Cancel what nobody waits for any more."""

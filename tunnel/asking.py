@@ -13,10 +13,12 @@ from agent_client.protocol import Code
 from tunnel.bus import SEND_WITHIN, Bus
 from tunnel.connection import AgentConnection
 from tunnel.letters import Envelope
-from tunnel.links import Fate, Item, OutletFull
+from tunnel.links import Fate, Item, OutletFull, Place
 from tunnel.outcomes import Outcome
 from tunnel.requests import Request
 from tunnel.routes import Route
+
+LAST_ANSWERS = 1.0  # seconds the answers of a worker that has left may still be on their way
 
 Answer = asyncio.Future[Outcome | None]  # None: the agent is not there
 
@@ -27,6 +29,7 @@ class Call:
 
     address: str
     answer: Answer
+    item: Item | None = None  # None for a moment only
     since: float = field(default_factory=time.monotonic)
 
 
@@ -76,15 +79,14 @@ class Calls:
             "send_by": send_by,
         }
         lost = partial(settle, call.answer, Outcome(code=Code.RELAY_LOST))
+        envelope = address | request.to_envelope()
         try:
-            item = self._bus.put(
-                route.inbox, address | request.to_envelope(), send_by=send_by, on_failure=lost
-            )
+            call.item = self._bus.put(route.inbox, envelope, send_by=send_by, on_failure=lost)
         except OutletFull:
             return Outcome(code=Code.BUS_UNAVAILABLE)
         self._calls[key] = call
         try:
-            return await self._await(call, item, left, key)
+            return await self._await(call, call.item, left, key)
         finally:
             del self._calls[key]
 
@@ -101,6 +103,18 @@ class Calls:
         for call in list(self._calls.values()):
             if address in (None, call.address):
                 settle(call.answer, Outcome(code=Code.RELAY_LOST))
+
+    def left(self, address: str, read: Place | None) -> None:
+        """End the calls to a worker that has left, `read` being the last letter that it took from us.
+
+        What stands behind that was certainly not run. The rest was answered before the worker left; an answer that
+        does not come soon will not come.
+        """
+        for call in self._calls.values():
+            place = call.item.place if call.item else None
+            if call.address == address and (place is None or read is None or place > read):
+                settle(call.answer, None)
+        asyncio.get_running_loop().call_later(LAST_ANSWERS, self.lose, address)
 
     def lose_silent(self, silence: float) -> None:
         """End the calls to addresses that have said nothing for `silence` seconds."""
@@ -124,7 +138,8 @@ class Calls:
                 cancel()
             raise
         if item.withdraw():
-            return Outcome(code=Code.BUS_UNAVAILABLE)
+            gone = bool(done) and call.answer.result() is None
+            return None if gone else Outcome(code=Code.BUS_UNAVAILABLE)
         if done:
             return call.answer.result()
         if item.fate is not Fate.PUBLISHED:

@@ -14,7 +14,7 @@ from channels.layers import get_channel_layer
 
 from tunnel import metrics
 from tunnel.letters import Envelope, ForgedLetter, unseal
-from tunnel.links import Arrival, IncomingLinks, Item, Outlet
+from tunnel.links import Arrival, IncomingLinks, Item, Outlet, Place
 
 log = logging.getLogger("tunnel.bus")
 
@@ -23,6 +23,7 @@ SEND_WITHIN = 1.8  # seconds an envelope may wait for the channel layer; callers
 JOIN_AGAIN = 1.0  # seconds between tries to subscribe while Redis is away
 TELL_EVERY = 10.0  # seconds between two lines of the log about strange letters of one kind
 TELL_CHARACTERS = 200  # of what an unreadable message says of itself
+HEARD_LATELY = 10.0  # seconds; who waits for us says something each second, and has given us up after five
 OUTLET_KEPT = 60.0  # seconds an idle outlet is kept; a new one begins a new link
 
 
@@ -67,11 +68,11 @@ class Bus:
         except TimeoutError:
             log.warning("the channel layer does not answer; other workers cannot be reached until it does")
 
-    async def stop(self) -> None:
-        """Send what waits, then leave."""
-        flushing = [asyncio.ensure_future(outlet.flush()) for outlet in self._outlets.values()]
-        if flushing:
-            await asyncio.wait(flushing, timeout=SEND_WITHIN)
+    async def stop(self, last_words: Envelope) -> None:
+        """Send what waits, then `last_words` to everyone, and leave."""
+        if await self._flush_all() and self.joined:
+            self.put(GROUP, last_words)
+            await self._flush_all()
         for outlet in self._outlets.values():
             outlet.stop()
         if self._reader is not None:
@@ -87,6 +88,12 @@ class Bus:
         options.setdefault("send_by", time.time() + SEND_WITHIN)
         return self._outlet(address).put(envelope, **options)
 
+    async def _flush_all(self) -> bool:
+        """Tell whether all that waits was handed to the channel layer in time."""
+        flushing = [asyncio.ensure_future(outlet.flush()) for outlet in self._outlets.values()]
+        late = (await asyncio.wait(flushing, timeout=SEND_WITHIN))[1] if flushing else set()
+        return not late
+
     async def flush(self, address: str) -> None:
         """Wait until what was put for an address was handed to the channel layer."""
         await self._outlet(address).flush()
@@ -94,6 +101,10 @@ class Bus:
     def silent_for(self, sender: str, since: float) -> float:
         """Seconds since a letter of `sender` arrived, or since `since` on the monotonic clock if that is later."""
         return time.monotonic() - max(self._incoming.heard(sender, self.inbox), since)
+
+    def read(self) -> dict[str, Place]:
+        """Up to which letter each process was heard that has said something to us lately."""
+        return self._incoming.read(self.inbox, time.monotonic() - HEARD_LATELY)
 
     def prune(self) -> None:
         """Forget the outlets that have been idle for long; processes come and go."""

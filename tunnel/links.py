@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunnel import metrics
 from tunnel.letters import MAX_ENVELOPES, MAX_LETTER, Envelope, Letter, seal
@@ -35,6 +35,13 @@ class Fate(Enum):
     FAILED = "failed"  # the channel layer raised; it may have been sent
 
 
+class Place(NamedTuple):
+    """Where a letter stands on its link, earlier ones first."""
+
+    epoch: int
+    number: int
+
+
 @dataclass(eq=False)
 class Item:
     """An envelope in an outlet; it is not published after `send_by` (unix seconds)."""
@@ -43,6 +50,7 @@ class Item:
     send_by: float
     size: int
     fate: Fate = Fate.WAITING
+    place: "Place | None" = None  # the letter it went out with
     on_failure: Callable[[], None] | None = None
 
     def withdraw(self) -> bool:
@@ -135,7 +143,7 @@ class Outlet:
         self._number += 1
         letter = Letter(self._sender, self.epoch, self._number, [item.envelope for item in batch])
         for item in batch:
-            item.fate = Fate.UNDER_WAY
+            item.fate, item.place = Fate.UNDER_WAY, Place(self.epoch, self._number)
         try:
             await self._publish(self.address, seal(letter, self.address))
         except Exception as exc:  # noqa: BLE001 - whatever the layer raises, its callers must be told
@@ -210,6 +218,14 @@ class IncomingLinks:
         """When the last letter of this sender arrived, on the monotonic clock; 0.0 for never."""
         link = self._links.get((sender, address))
         return link.heard if link else 0.0
+
+    def read(self, address: str, since: float) -> dict[str, Place]:
+        """The last letter to an address of each sender that was heard after `since` on the monotonic clock."""
+        return {
+            sender: Place(link.epoch, link.number)
+            for (sender, to), link in self._links.items()
+            if to == address and link.heard > since
+        }
 
     def _begin(self, key: tuple[str, str], letter: Letter, *, from_start: bool) -> Arrival:
         gap = from_start and letter.number != 1

@@ -7,6 +7,7 @@ caller -> bus -> holder -> agent -> holder -> bus -> caller
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -20,7 +21,7 @@ from tunnel.answering import Connections, Holding
 from tunnel.asking import Calls, ask_here
 from tunnel.bus import GROUP, Bus
 from tunnel.letters import Envelope
-from tunnel.links import OutletFull
+from tunnel.links import OutletFull, Place
 from tunnel.outcomes import Outcome
 from tunnel.requests import Request
 from tunnel.routes import Route, RouteCache
@@ -30,6 +31,7 @@ log = logging.getLogger("tunnel.switchboard")
 JOIN_PATIENCE = 2.0  # seconds a caller waits for the first subscription
 LINK_TICK = 1.0  # seconds between the signs of life on a link that carries commands
 LINK_SILENCE = 5.0  # seconds without a letter that end such a link
+MAX_GONE = 1_000  # inboxes of workers that have left; a route to one of them is a moment old
 ROUTE_TRIES = 2  # a route may be out of date once; nothing was sent to the agent then
 
 Handler = Callable[[Envelope, str], None]
@@ -55,6 +57,7 @@ class Switchboard:
         self._holding = Holding(self.bus, connections)
         self._on_news = on_news
         self._on_gap = on_gap
+        self._gone: OrderedDict[str, None] = OrderedDict()  # inboxes of workers that have left
         self._reading: dict[str, asyncio.Task[Route | None]] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._handlers: dict[str, Handler] = {
@@ -65,6 +68,7 @@ class Switchboard:
             "not_here": self._calls.not_here,
             "broken": self._told_of_a_gap,
             "news": self._told_news,
+            "leaves": self._told_leaving,
             "alive": lambda _envelope, _sender: None,  # its number was all it had to say
         }
 
@@ -74,11 +78,13 @@ class Switchboard:
         self._ticker = asyncio.create_task(self._tick_for_ever(), name="tunnel links")
 
     async def stop(self) -> None:
-        """Leave the bus; calls under way end as unknown."""
+        """Leave the bus; calls under way end as unknown, and everyone is told what of theirs was read here."""
         if self._ticker is not None:
             self._ticker.cancel()
+        self._holding.leave()
+        read = self.bus.read()
         self._calls.lose()
-        await self.bus.stop()
+        await self.bus.stop({"kind": "leaves", "read": read})
 
     async def ask(self, agent_id: str, request: Request) -> Outcome:
         """Have an agent run a request and return how it ended; never later than its patience.
@@ -150,6 +156,15 @@ class Switchboard:
             self.bus.start_new_link(sender)
             self._calls.lose(sender)
 
+    def _told_leaving(self, envelope: Envelope, sender: str) -> None:
+        """A worker stops: what it has not read it will not run, and nothing is to be asked of it any more."""
+        self._gone[sender] = None
+        if len(self._gone) > MAX_GONE:
+            self._gone.popitem(last=False)
+        read = envelope["read"].get(self.bus.inbox)
+        self._calls.left(sender, Place(*read) if read else None)
+        self._holding.stop_serving(sender)
+
     def _told_news(self, envelope: Envelope, sender: str) -> None:  # noqa: ARG002 - a handler
         if "agent" in envelope:
             self.routes.drop(envelope["agent"])
@@ -172,6 +187,8 @@ class Switchboard:
                 return Outcome(code=Code.NOT_SENT, error=error)
         if route is None:
             return Outcome(code=Code.NOT_CONNECTED)
+        if route.inbox == self.bus.inbox or route.inbox in self._gone:
+            return None  # at the door or just closed here; or its row is not ended yet
         if not route.joined:
             return Outcome(code=Code.BUS_UNAVAILABLE)
         return await self._calls.ask(route, agent_id, request, deadline)

@@ -18,6 +18,7 @@ WORKERS = ("a", "b", "c")
 AGENTS = count(60, 200)
 ROUNDS = count(1, 3)  # each restarts all workers
 HOLD = 1.5  # seconds that commands under way at the SIGTERM still take; a worker waits for 5 at most
+SOON = 5.0  # seconds; the silence of a worker that says nothing of its leaving ends a command after 5 to 6
 ON = list(SERVERS) if soaking() else ["serve"]
 
 
@@ -114,6 +115,13 @@ def test_a_rolling_restart_says_goodbye_loses_no_answer_and_makes_no_rush(cluste
     seen("workers restarted", len(rushes), "times")
     seen("commands asked meanwhile", outcomes.total(), "commands")
     seen("commands of unknown outcome", outcomes["unknown"], "commands", most=outcomes.total() / 100)
+    failed = [one.operation for one in callers.asked if one.operation.outcome != "ok"]
+    seen(
+        "a command that failed did so after",
+        max((one.seconds for one in failed), default=0.0),
+        "s",
+        most=SOON,
+    )
     seen("all agents of a worker back", max(one.seconds for one in rushes), "s")
     seen("most connect attempts", max(one.peak for one in rushes), "in a second")
     seen("peak of attempts by their mean", worst.peak / worst.mean, "times", most=count(6, 3))

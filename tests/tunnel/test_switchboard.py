@@ -12,6 +12,7 @@ from tests.tunnel.waiting import until
 from tunnel import routes
 from tunnel import switchboard as switchboard_module
 from tunnel.letters import Letter, seal
+from tunnel.links import Fate, Item
 from tunnel.requests import Request
 from tunnel.routes import Route
 from tunnel.switchboard import Switchboard
@@ -265,3 +266,72 @@ async def test_an_agent_that_does_not_read_gets_no_more_commands(pair):
     outcome = await pair.ask()
     assert outcome.code is Code.NOT_SENT
     assert "too slowly" in outcome.error
+
+
+def lead_to(monkeypatch, switchboard: Switchboard, session: object) -> None:
+    """Have the database tell this route of every agent."""
+    monkeypatch.setattr(routes, "read", lambda _: Route(switchboard.bus.inbox, str(session)))
+
+
+def first_item(switchboard: Switchboard) -> Item:
+    return next(iter(switchboard._calls._calls.values())).item
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_a_leaving_worker_has_not_read_is_asked_of_the_next_one(pair, monkeypatch):
+    pair.holder.bus._reader.cancel()  # as one that has left in this moment
+    task = asyncio.create_task(pair.ask())
+    await until(lambda: pair.caller.asking and first_item(pair.caller).fate is Fate.PUBLISHED)
+    sockets = Sockets()
+    node, successor = Node(sockets), Switchboard(sockets)
+    await successor.start()
+    lead_to(monkeypatch, successor, node.connection.id)
+    await pair.holder.stop()
+    assert (await asyncio.wait_for(task, 3)).code is None
+    assert (len(pair.node.commands), len(node.commands)) == (0, 1)
+    await successor.stop()
+
+
+async def test_what_a_leaving_worker_has_taken_is_asked_of_nobody_else(pair):
+    pair.node.handler = silent
+    task = asyncio.create_task(pair.ask(timeout=30))
+    await until(lambda: pair.node.commands)
+    await pair.holder.stop()
+    assert (await asyncio.wait_for(task, 3)).code is Code.RELAY_LOST
+    assert len(pair.node.commands) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_waits_for_redis_is_not_sent_to_a_worker_that_has_left(pair, monkeypatch):
+    gate, outlet = asyncio.Event(), pair.caller.bus._outlet(pair.holder.bus.inbox)
+    publish = outlet._publish
+
+    async def slowly(address: str, letter: bytes) -> None:
+        await gate.wait()
+        await publish(address, letter)
+
+    outlet._publish = slowly
+    lead_to(monkeypatch, pair.holder, pair.node.connection.id)
+    tasks = [asyncio.create_task(pair.ask()) for _ in range(2)]
+    await until(lambda: len(pair.caller._calls) == 2 and first_item(pair.caller).fate is Fate.UNDER_WAY)
+    await pair.holder.stop()
+    await until(lambda: all(task.done() for task in tasks), 3)
+    gate.set()
+    await outlet.flush()
+    assert {task.result().code for task in tasks} == {Code.NOT_CONNECTED}
+    assert outlet._number == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_worker_that_has_left_is_asked_nothing_although_its_row_is_open(pair, monkeypatch):
+    await pair.holder.stop()
+    await until(lambda: pair.caller._gone)
+    lead_to(monkeypatch, pair.holder, pair.node.connection.id)
+    assert (await asyncio.wait_for(pair.ask(), 3)).code is Code.NOT_CONNECTED
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_agent_at_the_door_of_the_asking_worker_is_not_there_yet(pair, monkeypatch):
+    lead_to(monkeypatch, pair.holder, "claimed-and-not-accepted")
+    asking = pair.holder.ask("web-02", Request("system", "echo"))
+    assert (await asyncio.wait_for(asking, 3)).code is Code.NOT_CONNECTED
