@@ -33,7 +33,7 @@ print(*sys.modules)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="psutil brings some of them in")
+@pytest.mark.linux  # elsewhere psutil brings some of them in
 def test_large_modules_wait_until_they_are_needed():
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{READ_SETTINGS}"
     clean = [sys.executable, "-I", "-S", "-c", code]

@@ -175,7 +175,7 @@ def test_a_taken_port_is_said(started):
     assert f"port 8000 is taken, using {port}" in demo.text
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with a killed parent")
+@pytest.mark.linux  # which alone ends children with a killed parent
 @pytest.mark.parametrize("whom", ["demo", "supervisor"])
 def test_nothing_outlives_a_kill(started, whom):
     demo = started()

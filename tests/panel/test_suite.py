@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,19 @@ def test_a_systemd_that_cannot_judge_is_said_and_not_passed_over(tmp_path, monke
     program.chmod(0o755)
     monkeypatch.setattr(suite, "SYSTEM_PATH", str(tmp_path))
     assert suite.no_new_systemd() == missing
+
+
+def test_a_system_that_is_not_linux_is_said_and_not_passed_over(monkeypatch):
+    assert suite.no_linux() == ("" if sys.platform == "linux" else f"this is {sys.platform}, not Linux")
+    monkeypatch.setattr(suite.sys, "platform", "darwin")
+    assert suite.no_linux() == "this is darwin, not Linux"
+
+
+def test_no_test_is_skipped_by_itself():
+    """A test that cannot run here has a mark, so that `NOT RUN` names it and CI fails."""
+    words = re.compile(r"pytest\.(mark\.(skip|xfail)|skip\(|xfail\(|importorskip\()")
+    files = (path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__).resolve())
+    assert [path.name for path in files if words.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_what_was_not_asked_for_is_not_missed(make_test):
