@@ -119,13 +119,18 @@ def _admit(command: _Command) -> transports.Transport:
 
 def _record(command: _Command, actor: access.Actor) -> None:
     try:
-        with transaction.atomic():  # one commit for both: nothing waits between them
-            records.begin(command.id, command.server, command.service, command.action, command.params, actor)
-            handed_over = records.hand_over(command.id)
+        with transaction.atomic():  # in a caller's transaction a failure here must not spoil the rest
+            records.begin(
+                command.id,
+                command.server,
+                command.service,
+                command.action,
+                command.params,
+                actor,
+                handed_over=True,  # one statement for both: nothing waits between them
+            )
     except DatabaseError as exc:
         raise NotSent("the command could not be recorded and was not sent, check the database") from exc
-    if not handed_over:
-        raise NotSent("the command was ended by somebody else before it was sent")
 
 
 def _end(command: _Command, outcome: Outcome) -> None:

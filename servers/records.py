@@ -46,9 +46,16 @@ class Outcome:
 
 
 def begin(
-    command_id: UUID, server: Server, service: str, action: str, params: dict[str, object], actor: Actor
+    command_id: UUID,
+    server: Server,
+    service: str,
+    action: str,
+    params: dict[str, object],
+    actor: Actor,
+    *,
+    handed_over: bool = False,
 ) -> None:
-    """Write that `actor` is about to give this command."""
+    """Write that `actor` is about to give this command; with `handed_over` that the transport gets it at once."""
     who = person(actor)
     CommandRecord.objects.create(
         id=command_id,
@@ -59,6 +66,7 @@ def begin(
         params=redacted(params),
         actor_user_id=None if who is None else who.pk,
         actor=bounded(str(actor), MAX_ACTOR),
+        state=State.SENT if handed_over else State.PENDING,
     )
 
 

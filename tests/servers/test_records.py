@@ -51,6 +51,13 @@ def test_a_command_is_handed_over_only_once(server: Server, before: State):
 
 
 @pytest.mark.django_db
+def test_a_command_that_waits_for_nothing_is_handed_over_from_the_beginning(server: Server):
+    records.begin(command := uuid.uuid4(), server, "system", "exec", {}, CONSOLE, handed_over=True)
+    assert CommandRecord.objects.get(pk=command).state == State.SENT
+    assert not records.hand_over(command)
+
+
+@pytest.mark.django_db
 def test_what_a_died_process_left_open_is_ended_truthfully(server: Server):
     old_sent, old_pending = begun(server, State.SENT, 3600), begun(server, State.PENDING, 3600)
     old_done, new_sent = begun(server, State.SUCCEEDED, 3600), begun(server, State.SENT, 1)

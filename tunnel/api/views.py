@@ -125,8 +125,11 @@ def one_server(actor: Actor, agent_id: str, perm: str) -> Server:
         NotFound: there is none, or none the actor may see.
         PermissionDenied: the actor sees it, but may not do `perm`.
     """
-    server = access.visible(actor).filter(agent_id=agent_id).first()
-    if server is None or server.agent_id != agent_id:  # a collation may take `Web-01` for `web-01`
+    try:
+        server = access.visible(actor).get(agent_id=agent_id)
+    except Server.DoesNotExist:
+        raise NotFound from None
+    if server.agent_id != agent_id:  # a collation may take `Web-01` for `web-01`
         raise NotFound
     if not access.allowed(actor, server, perm):
         raise PermissionDenied(f"you have no permission {perm} on this server")
