@@ -26,6 +26,7 @@ from agent_client.protocol.messages import (
     Reply,
 )
 from agent_client.protocol.replay import ReplayGuard
+from agent_client.protocol.streams import STEPS, State, Step
 from agent_client.services import agent as agent_service
 from agent_client.services import system as system_service
 from tests.docs.pages import blocks, page, rows, words
@@ -97,6 +98,17 @@ def test_every_frame_kind_is_told():
     }
 
 
+def test_the_states_of_a_stream_are_those_of_the_code():
+    columns = [Step.SEND, Step.SEND_END, Step.TAKE, Step.TAKE_END, Step.RESET]
+    told = {
+        (State(words(row[0])[0]), step): State(words(cell)[0])
+        for row in rows(TEXT, "state")
+        for step, cell in zip(columns, row[1:], strict=True)
+        if words(cell)
+    }
+    assert told == STEPS
+
+
 @pytest.mark.parametrize(
     ("sentence", "value"),
     [
@@ -114,6 +126,19 @@ def test_every_frame_kind_is_told():
         (r"One worker has at most (\d+) of them", trials.MAX_UNDER_WAY),
         (r"basic agents: (\d+) heartbeats", limits.BASIC_SILENCE_FACTOR),
         (r"initial windows are (\d+) KiB", limits.INITIAL_WINDOW // 1024),
+        (r"both 0 to ([\d,]+) KiB", limits.MAX_WINDOW // 1024),
+        (r"grants more than ([\d,]+) KiB above what was sent", limits.MAX_WINDOW // 1024),
+        (r"with each WINDOW, up to ([\d,]+) KiB", limits.MAX_WINDOW // 1024),
+        (r"at most (\d+) times its minimum", limits.CALM_FACTOR),
+        (r"times its minimum \+ ([\d.]+) s", limits.CALM_SLACK),
+        (r"holds at most (\d+) streams", limits.MAX_STREAMS),
+        (r"hold at most (\d+) MiB in each direction", limits.MAX_WINDOWS // 2**20),
+        (r"so that (\d+) MiB wait for it", limits.MAX_WINDOWS // 2**20),
+        (r"(\d+) KiB are kept for each stream", limits.SMALLEST_WINDOW // 1024),
+        (r"the bytes, at most (\d+) KiB", limits.MAX_DATA // 1024),
+        (r"END and RESET has at most (\d+) KiB", limits.MAX_DETAIL // 1024),
+        (r"WINDOWs that grant less than (\d+) KiB", limits.SMALL_GRANT // 1024),
+        (r"About (\d+) KiB of frames are taken at a time", limits.SEND_AT_ONCE // 1024),
         (r"(\d+)-byte header", limits.FRAME_HEADER),
         (r"(\d+) a minute of one \(address, id\)", attempts.MAX_PER_PAIR),
         (r"(\d+) of one address except", attempts.MAX_PER_ADDRESS),

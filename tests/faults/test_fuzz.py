@@ -8,14 +8,18 @@ from collections.abc import Callable
 
 import pytest
 
-from agent_client.protocol import frames
-from agent_client.protocol.errors import ProtocolError
+from agent_client.protocol import Code, frames
+from agent_client.protocol.errors import ProtocolError, StreamBroken
+from agent_client.protocol.events import FrameReceived
+from agent_client.protocol.frames import Frame, Kind
 from agent_client.protocol.messages import from_agent, from_master
 from agent_client.reader import Reader, WrongFrame
 from tests.faults.counts import count
+from tests.protocol.ends import Ends
 from tunnel.letters import ForgedLetter, Letter, seal, unseal
 
 INPUTS = 2_000, 250_000  # for each of the four parsers: a million together
+LIVE_INPUTS = 700, 50_000  # a session with a stream is opened for each
 MAX_GROWTH = 256 * 1024  # bytes; one input kept of a thousand would be more
 FIRST = 500  # inputs after which caches are filled
 
@@ -56,6 +60,30 @@ def _frame(data: bytes) -> None:
     frames.decode(data)
 
 
+def _live(data: bytes) -> None:
+    """Give both ends of a live stream, and its owner, what claims to be a frame of it."""
+    ends = Ends().join()
+    owner = ends.open()
+    ends.to_agent(data)
+    for event in ends.to_master(data):
+        if isinstance(event, FrameReceived):
+            owner.take(event.data)
+    ends.join()
+    if owner.stream.over or not ends.agent.live_streams:
+        raise StreamBroken(Code.PROTOCOL, "the stream is over")
+    assert ends.master.relay(1, data)
+
+
+def _live_frames() -> list[bytes]:
+    right = [
+        Frame(Kind.DATA, 1, 0, b"ls -l\n"),
+        Frame(Kind.WINDOW, 1, 256 * 1024),
+        Frame(Kind.END, 1, 0, b'{"exitCode":0}'),
+        Frame(Kind.RESET, 1, 0, b'{"code":"gap","error":"x"}'),
+    ]
+    return [frames.encode(frame) for frame in right]
+
+
 def _message(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     for decoder in (from_agent, from_master):
@@ -81,6 +109,7 @@ def _letters() -> list[bytes]:
 
 PARSERS: dict[str, tuple[Callable[[bytes], None], type[Exception], Callable[[], list[bytes]]]] = {
     "frames": (_frame, ProtocolError, lambda: [bytes([kind]) + b"\0" * 12 + b"{}" for kind in range(5)]),
+    "frames of a live stream": (_live, ProtocolError, _live_frames),
     "messages": (_message, ProtocolError, lambda: TEXTS),
     "reader": (_reader, WrongFrame, lambda: SERVER_FRAMES),
     "letters": (_letter, ForgedLetter, _letters),
@@ -109,10 +138,11 @@ def mutated(chance: random.Random, right: list[bytes]) -> bytes:
 def test_no_input_ends_in_another_exception_or_stays_in_memory(name, seen):
     parse, refusal, right = PARSERS[name]
     seed = time.time_ns()
+    inputs = count(*(LIVE_INPUTS if parse is _live else INPUTS))
     chance, examples, refused = random.Random(seed), right(), 0
     tracemalloc.start()
     try:
-        for number in range(count(*INPUTS)):
+        for number in range(inputs):
             if number == FIRST:
                 before, _ = tracemalloc.get_traced_memory()
             data = mutated(chance, examples)
@@ -126,4 +156,4 @@ def test_no_input_ends_in_another_exception_or_stays_in_memory(name, seen):
     finally:
         tracemalloc.stop()
     seen(f"growth of {name}", after - before, "bytes", most=MAX_GROWTH)
-    assert name == "messages" or 0 < refused < count(*INPUTS)
+    assert name == "messages" or 0 < refused < inputs

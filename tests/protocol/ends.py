@@ -51,20 +51,22 @@ class Ends:
             if not down and not up:
                 return self
             for message in down:
-                self.at_agent += self._to_agent(message)
+                self.at_agent += self.to_agent(message)
             for message in up:
-                events = self._to_master(message)
+                events = self.to_master(message)
                 self.at_master += events
                 for event in events:
                     if isinstance(event, FrameReceived):
                         event.owner.take(event.data)
 
-    def _to_agent(self, message: str | bytes) -> list[Event]:
+    def to_agent(self, message: str | bytes) -> list[Event]:
+        """Deliver one message, whoever made it."""
         if isinstance(message, bytes):
             return self.agent.receive_bytes(message, self.now)
         return self.agent.receive_text(message, self.now, self.wall + self.skew)
 
-    def _to_master(self, message: str | bytes) -> list[Event]:
+    def to_master(self, message: str | bytes) -> list[Event]:
+        """Deliver one message, whoever made it."""
         if isinstance(message, bytes):
             return self.master.receive_bytes(message, self.now)
         return self.master.receive_text(message, self.now, self.wall)

@@ -297,7 +297,7 @@ BY_PAYLOAD = [
 def test_a_frame_of_the_agent_against_the_rules_resets_its_stream_at_both_sides(frame, code):
     ends, owner = opened(up=1000)
     other = ends.open("c-2")
-    owner.take(ends._to_master(encode(frame))[0].data)
+    owner.take(ends.to_master(encode(frame))[0].data)
     ends.join()
     assert owner.events[-1].code is reset_of(ends).code is code
     assert list(ends.master.live_streams) == list(ends.agent.live_streams) == [other.number]
@@ -307,7 +307,7 @@ def test_a_frame_of_the_agent_against_the_rules_resets_its_stream_at_both_sides(
 def test_a_frame_of_the_master_against_the_rules_resets_its_stream_at_both_sides(frame, code):
     ends, owner = opened(down=1000)
     other = ends.open("c-2")
-    ends.at_agent += ends._to_agent(encode(frame))
+    ends.at_agent += ends.to_agent(encode(frame))
     ends.join()
     assert reset_of(ends).code is owner.events[-1].code is code
     assert list(ends.master.live_streams) == list(ends.agent.live_streams) == [other.number]
@@ -316,7 +316,7 @@ def test_a_frame_of_the_master_against_the_rules_resets_its_stream_at_both_sides
 @pytest.mark.parametrize(("frame", "code"), BY_PAYLOAD)
 def test_an_end_with_a_wrong_detail_is_the_owners_to_judge(frame, code):
     ends, owner = opened()
-    owner.take(ends._to_master(encode(frame))[0].data)
+    owner.take(ends.to_master(encode(frame))[0].data)
     ends.join()
     assert reset_of(ends).code is code
     assert not ends.master.live_streams
@@ -343,7 +343,7 @@ def test_an_agent_that_grants_what_it_does_not_read_fills_no_memory():
             while size := min(owner.stream.sendable, MAX_DATA):
                 owner.give(owner.stream.data(bytes(size)))
             grant = encode(Frame(Kind.WINDOW, 1, owner.stream.sent + MAX_WINDOW))
-            owner.take(ends._to_master(grant)[0].data)
+            owner.take(ends.to_master(grant)[0].data)
 
     with pytest.raises(StreamBroken) as broken:
         send_all_that_is_granted()
@@ -371,14 +371,14 @@ def test_frames_of_an_ended_stream_are_dropped_and_cost_nothing_while_they_were_
     ends, _owner = opened(up=MAX_WINDOW)
     ends.master.reset_stream(1, Code.CANCELLED, "x")
     late = [encode(Frame(Kind.DATA, 1, at, b"x" * 100)) for at in range(0, MAX_WINDOW - 100, 100)]
-    assert not any(ends._to_master(data) for data in late)
-    assert ends._to_master(encode(Frame(Kind.END, 1, 5))) == []
+    assert not any(ends.to_master(data) for data in late)
+    assert ends.to_master(encode(Frame(Kind.END, 1, 5))) == []
 
 
 def test_frames_of_an_ended_stream_that_nobody_granted_are_a_flood():
     ends, _owner = opened(up=1000)
     ends.master.reset_stream(1, Code.CANCELLED, "x")
-    seen = [ends._to_master(encode(Frame(Kind.DATA, 1, 0, b"x" * 500))) for _ in range(2_003)]
+    seen = [ends.to_master(encode(Frame(Kind.DATA, 1, 0, b"x" * 500))) for _ in range(2_003)]
     assert seen[-1][0].code == CloseCode.RUBBISH
     assert not any(seen[:1_900])
 
@@ -386,7 +386,7 @@ def test_frames_of_an_ended_stream_that_nobody_granted_are_a_flood():
 def test_a_frame_before_the_reply_that_opens_its_stream_is_a_wrong_message():
     ends = Ends().join()
     ends.ask()
-    seen = [ends._to_master(encode(Frame(Kind.DATA, 1, 0, b"x"))) for _ in range(21)]
+    seen = [ends.to_master(encode(Frame(Kind.DATA, 1, 0, b"x"))) for _ in range(21)]
     assert seen[20][0].code == CloseCode.RUBBISH
 
 
@@ -394,7 +394,7 @@ def test_a_frame_before_the_reply_that_opens_its_stream_is_a_wrong_message():
     "frame", [Frame(Kind.DATA, 1, 0), Frame(Kind.WINDOW, 1, 0), Frame(Kind.WINDOW, 1, INITIAL_WINDOW + 1)]
 )
 def test_frames_that_say_nothing_are_a_flood(frame):
-    for side in ("_to_master", "_to_agent"):
+    for side in ("to_master", "to_agent"):
         ends, _ = opened()
         number, seen = 0, []
         while not seen and number < 3_000:
@@ -448,10 +448,18 @@ def test_a_reset_drops_what_waits_of_its_stream_and_nothing_else():
     assert ends.agent.queued_frames == 0
 
 
+def test_a_reset_of_the_agent_drops_what_the_holder_keeps_for_it():
+    ends, owner = opened()
+    owner.give(owner.stream.data(b"x" * 100))
+    ends.to_master(encode(Frame(Kind.RESET, 1, 0)))
+    assert ends.master.queued_frames == 0
+    assert frames(ends.master.to_send()) == []
+
+
 def test_a_reset_of_the_agent_is_believed_only_with_the_agents_codes():
     for payload, code in ((b'{"code":"revoked","error":"x"}', Code.INTERNAL), (b"{", Code.INTERNAL)):
         ends, owner = opened()
-        owner.take(ends._to_master(encode(Frame(Kind.RESET, 1, 0, payload)))[0].data)
+        owner.take(ends.to_master(encode(Frame(Kind.RESET, 1, 0, payload)))[0].data)
         assert owner.events[-1].code is code
 
 
@@ -553,4 +561,4 @@ def test_keystrokes_pass_bulk_at_the_holder_too():
 def test_a_frame_for_the_owner_passes_as_it_came():
     ends, owner = opened()
     data = encode(Frame(Kind.DATA, 1, 0, b"x"))
-    assert ends._to_master(data) == [FrameReceived(1, data, owner)]
+    assert ends.to_master(data) == [FrameReceived(1, data, owner)]
