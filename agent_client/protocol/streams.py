@@ -219,6 +219,9 @@ class Stream:
     def consumed(self, count: int) -> Optional[Frame]:
         """Note that `count` more of the received bytes were taken; return a WINDOW when it is worth one.
 
+        It is when half of the window is used. A consumer that waits for more bytes than that must have taken those
+        that are here, else both sides wait.
+
         Raises:
             InvalidState: so many did not come.
         """
