@@ -11,6 +11,7 @@ TunnelError
 │   ├── NoReply              outcome unknown: no answer in time
 │   ├── RelayLost            outcome unknown: the way between two workers broke
 │   ├── Revoked              outcome unknown: the server was suspended, rotated or changed meanwhile
+│   ├── StreamLost           a stream broke after it was opened
 │   └── CommandFailed        answered with an error
 ├── ChangedMeanwhile         somebody else changed the same thing first
 ├── TokenNotPossible         an API token that may not be made so
@@ -150,6 +151,24 @@ class CommandFailed(CommandError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, self.message)
+
+
+class StreamLost(CommandError):
+    """A stream broke before both sides had said that they were done; what was on its way may not have arrived."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(code, message or _LOST.get(code, f"the stream was ended: {code}"), "unknown")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message)
+
+
+_LOST = {
+    Code.DISCONNECTED.value: "the server's connection ended, open the stream again once it is back",
+    Code.RELAY_LOST.value: "the way between two workers of the panel broke, open the stream again",
+    Code.REVOKED.value: "you may not do this on this server any more, or it was suspended",
+    Code.CANCELLED.value: "the stream was closed on this side",
+}
 
 
 class ChangedMeanwhile(TunnelError):

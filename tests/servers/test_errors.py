@@ -52,8 +52,23 @@ def test_an_answer_without_a_sentence_shows_its_code():
     assert str(errors.CommandFailed("no_space")) == "no_space"
 
 
-@pytest.mark.parametrize("error", [errors.NotConnected("gone"), errors.CommandFailed("busy", "later")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.NotConnected("gone"),
+        errors.CommandFailed("busy", "later"),
+        errors.StreamLost("relay_lost", "cut"),
+    ],
+)
 def test_errors_survive_the_way_between_processes(error: errors.CommandError):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert (again.code, again.message, again.ran) == (error.code, error.message, error.ran)
+
+
+@pytest.mark.parametrize("code", sorted(AGENT_CODES | UNKNOWN_OUTCOME_CODES))
+def test_a_broken_stream_says_why_and_that_nobody_knows_what_arrived(code: Code):
+    error = errors.StreamLost(code.value)
+    assert (error.code, error.ran) == (code.value, "unknown")
+    assert str(error)[0].islower()
+    assert len(str(error)) > len(code.value)
