@@ -17,6 +17,7 @@ log = logging.getLogger("tunnel.bus")
 
 MAX_WAITING = 4_096  # envelopes an outlet holds while Redis is slow; beyond it callers are told at once
 MAX_WAITING_BYTES = 16 * 1024 * 1024
+BULK_LETTER = 256 * 1024  # bytes of bulk in a letter; what becomes urgent meanwhile waits for one of them
 MAX_SENDERS = 10_000  # incoming links remembered; a master has tens of processes
 
 # Epochs of a process only grow, also when its host's clock is set back: a receiver takes an older one for a repetition.
@@ -44,7 +45,10 @@ class Place(NamedTuple):
 
 @dataclass(eq=False)
 class Item:
-    """An envelope in an outlet; it is not published after `send_by` (unix seconds)."""
+    """An envelope in an outlet; it is not published after `send_by` (unix seconds).
+
+    `on_failure` is called when the channel layer raised, and when its time was over before it was sent.
+    """
 
     envelope: Envelope
     send_by: float
@@ -52,6 +56,12 @@ class Item:
     fate: Fate = Fate.WAITING
     place: "Place | None" = None  # the letter it went out with
     on_failure: Callable[[], None] | None = None
+
+    def end(self, fate: Fate) -> None:
+        """Note what became of it."""
+        self.fate = fate
+        if fate is not Fate.PUBLISHED and self.on_failure is not None:
+            self.on_failure()
 
     def withdraw(self) -> bool:
         """Take the envelope back; False when it may be out already."""
@@ -65,7 +75,10 @@ class OutletFull(Exception):
 
 
 class Outlet:
-    """Sends envelopes to one address; those that come while a letter is under way share the next one."""
+    """Sends envelopes to one address; those that come while a letter is under way share the next one.
+
+    Bulk goes when nothing else waits, and a little at a time.
+    """
 
     def __init__(self, sender: str, address: str, publish: Publish) -> None:
         self.address = address
@@ -74,23 +87,29 @@ class Outlet:
         self.epoch = next(_epochs)
         self._number = 0
         self._waiting: deque[Item] = deque()
+        self._bulk: deque[Item] = deque()
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._used = time.monotonic()
 
     def put(
-        self, envelope: Envelope, *, send_by: float, on_failure: Callable[[], None] | None = None
+        self,
+        envelope: Envelope,
+        *,
+        send_by: float,
+        on_failure: Callable[[], None] | None = None,
+        bulk: bool = False,
     ) -> Item:
-        """Queue an envelope.
+        """Queue an envelope; those of bulk keep their order, and so do the others.
 
         Raises:
             OutletFull: too many wait already.
         """
         size = _size(envelope)
-        if len(self._waiting) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
+        if len(self._waiting) + len(self._bulk) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
             raise OutletFull(self.address)
         item = Item(envelope, send_by, size, on_failure=on_failure)
-        self._waiting.append(item)
+        (self._bulk if bulk else self._waiting).append(item)
         self._bytes += size
         self._used = time.monotonic()
         if self._task is None or self._task.done():
@@ -104,13 +123,14 @@ class Outlet:
 
     def idle_for(self) -> float:
         """Seconds since an envelope was last put or is still waiting."""
-        return 0.0 if self._waiting else time.monotonic() - self._used
+        return 0.0 if self._waiting or self._bulk else time.monotonic() - self._used
 
     def stop(self) -> None:
         """Drop what waits."""
         if self._task is not None:
             self._task.cancel()
         self._waiting.clear()
+        self._bulk.clear()
 
     async def flush(self) -> None:
         """Wait until everything queued so far was handed to the channel layer."""
@@ -118,26 +138,34 @@ class Outlet:
             await asyncio.wait([self._task])
 
     async def _drain(self) -> None:
-        while self._waiting:
+        while self._waiting or self._bulk:
             batch = self._next_batch()
             if batch:
                 await self._send(batch)
 
     def _next_batch(self) -> list[Item]:
         batch: list[Item] = []
-        size, now = 0, time.time()
-        while self._waiting and len(batch) < MAX_ENVELOPES:
-            item = self._waiting[0]
-            if batch and size + item.size > MAX_LETTER:
+        size = self._take(self._waiting, batch, 0, MAX_LETTER)
+        self._take(self._bulk, batch, size, min(MAX_LETTER, size + BULK_LETTER))
+        return batch
+
+    def _take(self, waiting: deque[Item], batch: list[Item], size: int, most: int) -> int:
+        """Move items to a batch of `size` bytes until it has `most`; return how many it has then."""
+        now = time.time()
+        while waiting and len(batch) < MAX_ENVELOPES:
+            item = waiting[0]
+            if batch and size + item.size > most:
                 break
-            self._waiting.popleft()
+            waiting.popleft()
             self._bytes -= item.size
-            if item.fate is Fate.WITHDRAWN or now > item.send_by:
-                item.fate = Fate.WITHDRAWN
+            if item.fate is Fate.WITHDRAWN:
+                continue
+            if now > item.send_by:
+                item.end(Fate.WITHDRAWN)
                 continue
             size += item.size
             batch.append(item)
-        return batch
+        return size
 
     async def _send(self, batch: list[Item]) -> None:
         self._number += 1
@@ -150,22 +178,19 @@ class Outlet:
             metrics.layer_error("publish")
             log.warning("a letter to %s was not published: %s", self.address, exc)
             self.start_new_link()
-            _settle(batch, Fate.FAILED)
+            fate = Fate.FAILED
         else:
-            _settle(batch, Fate.PUBLISHED)
-
-
-def _settle(batch: list[Item], fate: Fate) -> None:
-    for item in batch:
-        item.fate = fate
-        if fate is Fate.FAILED and item.on_failure is not None:
-            item.on_failure()
+            fate = Fate.PUBLISHED
+        for item in batch:
+            item.end(fate)
 
 
 def _size(value: Any) -> int:
-    """Roughly the bytes of a value as JSON, where a character beyond ASCII takes six."""
+    """Roughly the bytes of a value as JSON, where a character beyond ASCII takes six; frames travel as they are."""
     if isinstance(value, str):
         return 2 + (len(value) if value.isascii() else 6 * len(value))
+    if isinstance(value, bytes):
+        return len(value)
     if isinstance(value, dict):
         return 2 + sum(_size(key) + _size(item) + 2 for key, item in value.items())
     if isinstance(value, (list, tuple)):

@@ -143,6 +143,7 @@ def test_the_states_of_a_stream_are_those_of_the_code():
         (r"(\d+) a minute of one \(address, id\)", attempts.MAX_PER_PAIR),
         (r"(\d+) of one address except", attempts.MAX_PER_ADDRESS),
         (r"at most (\d+) envelopes", letters.MAX_ENVELOPES),
+        (r"a letter takes (\d+) KiB of them", links.BULK_LETTER // 1024),
         (r"a (\d+)-byte BLAKE2b", letters.SEAL_BYTES),
         (r"(\d+) s of silence end it too", switchboard_module.LINK_SILENCE),
         (r"at most ([\d.]+) s after it was made", bus_module.SEND_WITHIN),

@@ -71,6 +71,48 @@ async def test_an_envelope_past_its_time_is_never_sent(layer, outlet):
     assert late.fate is withdrawn.fate is Fate.WITHDRAWN
 
 
+async def test_what_was_not_sent_in_time_is_told_but_what_was_taken_back_is_not(layer, outlet):
+    told = []
+    outlet.put({"n": 0}, send_by=soon())
+    await asyncio.sleep(0)
+    outlet.put({"n": 1}, send_by=time.time() - 1, on_failure=lambda: told.append("late"))
+    outlet.put({"n": 2}, send_by=soon(), on_failure=lambda: told.append("taken back")).withdraw()
+    layer.gate.set()
+    await outlet.flush()
+    assert told == ["late"]
+
+
+async def test_bulk_waits_for_everything_else_and_goes_a_little_at_a_time(layer, outlet):
+    outlet.put({"n": 0}, send_by=soon())
+    await asyncio.sleep(0)
+    for number in range(4):
+        outlet.put({"frame": bytes([number]) * (links.BULK_LETTER // 2)}, send_by=soon(), bulk=True)
+    outlet.put({"n": 1}, send_by=soon())
+    layer.gate.set()
+    await outlet.flush()
+    sent = [[e.get("n", e.get("frame", b"")[:1]) for e in letter.envelopes] for letter in layer.letters]
+    assert sent[0] == [0]
+    assert sent[1][0] == 1, "what is urgent passes what waits already"
+    assert [frame for letter in sent[1:] for frame in letter if isinstance(frame, bytes)] == [
+        b"\0",
+        b"\1",
+        b"\2",
+        b"\3",
+    ]
+    assert max(len(letter) for letter in sent) <= 3
+
+
+async def test_bulk_gets_on_however_much_else_there_is(layer, outlet):
+    outlet.put({"n": 0}, send_by=soon())
+    await asyncio.sleep(0)
+    for _ in range(3):
+        outlet.put({"data": "y" * (links.MAX_LETTER // 2)}, send_by=soon())
+    outlet.put({"frame": b"bulk"}, send_by=soon(), bulk=True)
+    layer.gate.set()
+    await outlet.flush()
+    assert b"bulk" in [e.get("frame") for e in layer.letters[1].envelopes]
+
+
 async def test_what_is_under_way_cannot_be_withdrawn(layer, outlet):
     item = outlet.put({"n": 0}, send_by=soon())
     await asyncio.sleep(0)
