@@ -26,7 +26,14 @@ class ByteStream(Protocol):
 
     number: int  # of this stream on its agent's socket; `shell.resize` wants it
     data: Any  # what the command that opened it was answered
-    end_detail: dict[str, Any] | None  # what the other side said with its end: an exit code, a digest
+
+    @property
+    def end_detail(self) -> dict[str, Any] | None:
+        """What the other side said with its end: an exit code, a digest."""
+
+    @property
+    def over(self) -> bool:
+        """Tell whether both sides are done, or it broke."""
 
     async def read(self) -> bytes:
         """Return what has come, empty once the other side has said its end.

@@ -11,6 +11,7 @@ from tunnel.connection import AgentConnection
 from tunnel.letters import Envelope
 from tunnel.links import OutletFull
 from tunnel.outcomes import Outcome
+from tunnel.relaying import Relay, Relays
 from tunnel.requests import Request
 
 log = logging.getLogger("tunnel.switchboard")
@@ -31,8 +32,9 @@ class Connections(Protocol):
 class Holding:
     """The requests of other workers under way at our agents."""
 
-    def __init__(self, bus: Bus, connections: Connections | None) -> None:
+    def __init__(self, bus: Bus, connections: Connections | None, relays: Relays) -> None:
         self._bus = bus
+        self._relays = relays
         self._connections = connections
         self._serving: dict[str, tuple[str, AgentConnection, str]] = {}
         self._leaving = False
@@ -40,7 +42,7 @@ class Holding:
     @property
     def callers(self) -> set[str]:
         """The inboxes that wait for us."""
-        return {caller for caller, _, _ in self._serving.values()}
+        return {caller for caller, _, _ in self._serving.values()} | self._relays.owners
 
     def asked(self, envelope: Envelope, sender: str) -> None:
         """Put a command on its agent's wire, unless the session is not here or the time is over."""
@@ -56,14 +58,18 @@ class Holding:
         else:
             request = Request.from_envelope(envelope)
             self._serving[key] = (sender, connection, request.id)
-            answer = partial(self._answer, sender, key)
-            connection.command(request.command(), timeout=request.patience, on_outcome=answer)
+            if request.streamed:
+                self._ask_for_stream(sender, key, connection, request)
+            else:
+                answer = partial(self._answer, sender, key)
+                connection.command(request.command(), timeout=request.patience, on_outcome=answer)
 
     def cancelled(self, envelope: Envelope, sender: str) -> None:
         """Stop a command its caller no longer waits for."""
         caller, connection, command_id = self._serving.get(envelope["call"], ("", None, ""))
         if connection is not None and caller == sender:
             connection.cancel(command_id)
+        self._relays.cancel(envelope["call"], sender)
 
     def cut(self, envelope: Envelope, sender: str) -> None:  # noqa: ARG002 - a handler
         """Close a session because another worker said so."""
@@ -81,6 +87,7 @@ class Holding:
             if who == caller:
                 del self._serving[key]
                 connection.cancel(command_id)
+        self._relays.lose(caller)
 
     def stop_serving_silent(self, silence: float) -> None:
         """Cancel what was asked by processes that have said nothing for `silence` seconds."""
@@ -94,6 +101,25 @@ class Holding:
             self._bus.put(caller, envelope, send_by=time.time() + ANSWER_WITHIN)
         except OutletFull:
             log.warning("an answer was dropped, %s takes none", caller)
+
+    def _ask_for_stream(self, sender: str, key: str, connection: AgentConnection, request: Request) -> None:
+        relay = Relay(self._relays, sender, key, connection, bulk=not request.interactive)
+        connection.command(
+            request.command(),
+            timeout=request.patience,
+            on_outcome=partial(self._stream_answered, relay),
+            stream_owner=relay,
+            interactive=request.interactive,
+        )
+
+    def _stream_answered(self, relay: Relay, outcome: Outcome) -> None:
+        """Answer and carry the stream from now on, unless its caller is gone."""
+        if outcome.opened is not None and relay.call in self._serving:
+            self._relays.open(relay, outcome.opened.number)
+        elif outcome.opened is not None:
+            number = outcome.opened.number
+            relay.connection.reset_stream(number, Code.CANCELLED, "nobody waits for it any more")
+        self._answer(relay.owner, relay.call, outcome)
 
     def _answer(self, caller: str, key: str, outcome: Outcome) -> None:
         self._serving.pop(key, None)

@@ -15,8 +15,10 @@ from tunnel.connection import AgentConnection
 from tunnel.letters import Envelope
 from tunnel.links import Fate, Item, OutletFull, Place
 from tunnel.outcomes import Outcome
+from tunnel.relaying import Place, Streams
 from tunnel.requests import Request
 from tunnel.routes import Route
+from tunnel.streams import OwnedStream
 
 LAST_ANSWERS = 1.0  # seconds the answers of a worker that has left may still be on their way
 
@@ -31,14 +33,53 @@ class Call:
     answer: Answer
     item: Item | None = None  # None for a moment only
     since: float = field(default_factory=time.monotonic)
+    stream: OwnedStream | None = None
+    place: Place | None = None
 
 
-async def ask_here(connection: AgentConnection, request: Request, deadline: float) -> Outcome | None:
+class Here:
+    """The way from an owner to an agent whose socket this process holds."""
+
+    def __init__(self, connection: AgentConnection, stream: OwnedStream) -> None:
+        self._connection = connection
+        self._stream = stream
+
+    def send(self, frame: bytes) -> None:
+        """Hand a frame to the agent's session."""
+        self._connection.relay(self._stream.number, frame, self._stream)
+
+    def forget(self) -> None:
+        """The session has forgotten it already."""
+
+
+async def ask_here(
+    connection: AgentConnection, request: Request, deadline: float, stream: OwnedStream | None = None
+) -> Outcome | None:
     """Ask an agent whose socket this process holds."""
     answer: Answer = asyncio.get_running_loop().create_future()
     left = deadline - time.monotonic()
-    connection.command(request.command(), timeout=left, on_outcome=partial(settle, answer))
+    if stream is None:
+        connection.command(request.command(), timeout=left, on_outcome=partial(settle, answer))
+    else:
+        _ask_for_stream(connection, request, left, answer, stream)
     return await _wait(answer, left, lambda: connection.cancel(request.id))
+
+
+def _ask_for_stream(
+    connection: AgentConnection, request: Request, left: float, answer: Answer, stream: OwnedStream
+) -> None:
+    def on_outcome(outcome: Outcome) -> None:
+        if outcome.opened is not None:  # here and now: its first frames follow at once
+            stream.opened(outcome, Here(connection, stream))
+        settle(answer, outcome)
+
+    connection.command(
+        request.command(),
+        timeout=left,
+        on_outcome=on_outcome,
+        stream_owner=stream,
+        interactive=request.interactive,
+    )
 
 
 def settle(answer: Answer, outcome: Outcome | None) -> None:
@@ -50,8 +91,9 @@ def settle(answer: Answer, outcome: Outcome | None) -> None:
 class Calls:
     """The requests under way to other workers."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, streams: Streams) -> None:
         self._bus = bus
+        self._streams = streams
         self._calls: dict[str, Call] = {}
         self._name = uuid.uuid4().hex  # a holder serves many callers, whose keys must differ
         self._numbers = itertools.count()
@@ -64,12 +106,23 @@ class Calls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    async def ask(self, route: Route, agent_id: str, request: Request, deadline: float) -> Outcome | None:
+    async def ask(
+        self,
+        route: Route,
+        agent_id: str,
+        request: Request,
+        deadline: float,
+        stream: OwnedStream | None = None,
+    ) -> Outcome | None:
         """Ask the worker behind `route`; None when it does not hold this session, so that nothing was sent."""
         if not self._bus.joined:
             return Outcome(code=Code.BUS_UNAVAILABLE)
         key, left = f"{self._name}-{next(self._numbers)}", deadline - time.monotonic()
         call = Call(route.inbox, asyncio.get_running_loop().create_future())
+        if stream is not None:
+            bulk = not request.interactive
+            call.stream = stream
+            call.place = Place(route.inbox, key, agent_id, route.session, bulk)
         send_by = time.time() + min(SEND_WITHIN, left)
         address = {
             "kind": "ask",
@@ -92,7 +145,10 @@ class Calls:
 
     def answered(self, envelope: Envelope, sender: str) -> None:
         """Take the answer to a call, from the worker that was asked and nobody else."""
-        self._settle(envelope, sender, Outcome.from_members(envelope["outcome"]))
+        outcome = Outcome.from_members(envelope["outcome"])
+        if outcome.opened is not None:
+            self._take_stream(envelope["call"], sender, outcome)
+        self._settle(envelope, sender, outcome)
 
     def not_here(self, envelope: Envelope, sender: str) -> None:
         """Note that a worker does not hold the session it was asked for."""
@@ -121,6 +177,14 @@ class Calls:
         for call in list(self._calls.values()):
             if self._bus.silent_for(call.address, call.since) > silence:
                 settle(call.answer, Outcome(code=Code.RELAY_LOST))
+
+    def _take_stream(self, key: str, sender: str, outcome: Outcome) -> None:
+        """Take a stream before its first frames, which may be in the same letter."""
+        call = self._calls.get(key)
+        if call is None:
+            self._streams.refuse(key, sender)
+        elif call.address == sender and call.stream is not None and call.place is not None:
+            self._streams.open(call.stream, call.place, outcome)
 
     def _settle(self, envelope: Envelope, sender: str, outcome: Outcome | None) -> None:
         call = self._calls.get(envelope["call"])

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from agent_client.protocol import CloseCode, Code, MasterSession, ProtocolError
-from agent_client.protocol.errors import TooManyPending
+from agent_client.protocol.errors import NotSendable, StreamBroken
 from agent_client.protocol.events import (
     CloseRequired,
     CommandLapsed,
     Event,
+    FrameReceived,
     HeartbeatReceived,
     HelloReceived,
     NodeEventReceived,
@@ -49,6 +50,19 @@ REASONS: dict[int, CloseReason] = {
 }
 
 
+class StreamOwner(Protocol):
+    """Whoever a stream's frames are for."""
+
+    def frame(self, data: bytes) -> None:
+        """Take a frame of the agent, as it came."""
+
+    def calm(self, calm: bool) -> None:
+        """Note whether the line has room for large windows."""
+
+    def lost(self, code: Code, error: str = "") -> None:
+        """Note that the stream is over without a frame that says so, mostly with its session."""
+
+
 class Holder(Protocol):
     """The worker, as a connection sees it."""
 
@@ -70,6 +84,7 @@ class AgentConnection:
         self.welcome = admission.welcome
         self.basic = admission.basic
         self.rtt: float | None = None
+        self._calm = True
         self._usage: dict[str, Any] = {}
         self._send = send
         self._holder = holder
@@ -94,15 +109,33 @@ class AgentConnection:
         """How many characters wait to be sent."""
         return self._session.queued
 
-    def command(self, command: Command, *, timeout: float, on_outcome: OnOutcome) -> None:
-        """Send a command; `on_outcome` is called exactly once, also when it could not be sent."""
+    def command(
+        self,
+        command: Command,
+        *,
+        timeout: float,
+        on_outcome: OnOutcome,
+        stream_owner: StreamOwner | None = None,
+        interactive: bool = False,
+    ) -> None:
+        """Send a command; `on_outcome` is called exactly once, also when it could not be sent.
+
+        With a `stream_owner` its success opens a stream, whose frames go to the owner from then on; those of an
+        `interactive` one go to the agent before others.
+        """
         if self._over or self._session.queued > MAX_QUEUED:
             reason = "the tunnel is closing" if self._over else "the agent reads too slowly"
             on_outcome(Outcome(code=Code.NOT_SENT, error=f"{reason}, the command was not sent"))
             return
         try:
-            self._session.send(command, deadline=time.monotonic() + timeout, owner=on_outcome)
-        except (TooManyPending, ProtocolError) as exc:
+            self._session.send(
+                command,
+                deadline=time.monotonic() + timeout,
+                owner=on_outcome,
+                stream_owner=stream_owner,
+                interactive=interactive,
+            )
+        except (NotSendable, ProtocolError) as exc:
             on_outcome(Outcome(code=Code.NOT_SENT, error=f"{exc}, the command was not sent"))
             return
         self._wake.set()
@@ -112,6 +145,26 @@ class AgentConnection:
         if not self._over:
             self._session.cancel(command_id)
             self._wake.set()
+
+    def relay(self, number: int, frame: bytes, owner: StreamOwner) -> None:
+        """Send a frame of a stream's owner; dropped when the stream is over already, which the owner is told else."""
+        if self._over:
+            return
+        try:
+            self._session.relay(number, frame)
+        except ProtocolError as exc:
+            owner.lost(exc.code if isinstance(exc, StreamBroken) else Code.PROTOCOL, str(exc))
+        self._wake.set()
+
+    def reset_stream(self, number: int, code: Code, error: str) -> None:
+        """End a stream whose owner is gone; the owner is told nothing."""
+        if not self._over:
+            self._session.reset_stream(number, code, error)
+            self._wake.set()
+
+    def carries(self, number: int) -> bool:
+        """Tell whether a stream is not over yet."""
+        return not self._over and number in self._session.live_streams
 
     def receive(self, message: dict[str, Any]) -> None:
         """Take a `websocket.receive` message."""
@@ -170,9 +223,18 @@ class AgentConnection:
         if first and self._usage:  # the first figures were told without it, and the next are far away
             self._holder.reported(self, self._usage)
         metrics.round_trip(event.seconds)
+        if event.calm is not self._calm:
+            self._calm = event.calm
+            for owner in self._session.live_streams.values():
+                owner.calm(event.calm)
 
     def _on_reply(self, event: ReplyReceived) -> None:
-        event.owner(Outcome.from_reply(event.reply))
+        event.owner(Outcome.from_reply(event))
+        if event.stream is not None and not self._calm and self.carries(event.stream):
+            self._session.live_streams[event.stream].calm(False)
+
+    def _on_frame(self, event: FrameReceived) -> None:
+        event.owner.frame(event.data)
 
     def _on_lapse(self, event: CommandLapsed) -> None:
         event.owner(Outcome(code=Code.NO_REPLY))
@@ -188,6 +250,7 @@ class AgentConnection:
         HeartbeatReceived: _on_heartbeat,
         RttMeasured: _on_rtt,
         ReplyReceived: _on_reply,
+        FrameReceived: _on_frame,
         CommandLapsed: _on_lapse,
         NodeEventReceived: _on_node_event,
         CloseRequired: _on_close_required,
@@ -199,6 +262,7 @@ class AgentConnection:
         self._over = True
         self._last_words = self._session.to_send() if drain else []
         code = Code.REVOKED if reason is CloseReason.REVOKED else Code.DISCONNECTED
+        stream_owners = self._session.live_streams.values()
         owners = self._session.end()
         self._wake.set()
         if not drain:
@@ -207,13 +271,16 @@ class AgentConnection:
         self._log.info("tunnel closed after %.0f s: %s (%s)", seconds, reason.value, detail or "-")
         for owner in owners:
             owner(Outcome(code=code))
+        for stream_owner in stream_owners:
+            stream_owner.lost(code)
         self._holder.ended(self, reason, detail)
 
     async def _write(self) -> None:
         while not self._over:
             await self._wake.wait()
             self._wake.clear()
-            await self._send_all(self._session.to_send())
+            while messages := self._session.to_send():
+                await self._send_all(messages)
 
     async def _send_all(self, messages: list[str | bytes]) -> None:
         try:

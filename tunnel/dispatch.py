@@ -17,9 +17,12 @@ from contextlib import suppress
 from typing import Any
 
 from agent_client.protocol import CloseCode, Code, InvalidState
+from servers.transports import ByteStream
 from tunnel import metrics, worker
+from tunnel.other_loop import OtherLoopStream
 from tunnel.outcomes import Outcome
 from tunnel.requests import Request
+from tunnel.streams import OwnedStream
 from tunnel.switchboard import Switchboard
 
 log = logging.getLogger("tunnel.dispatch")
@@ -91,6 +94,19 @@ async def arun(agent_id: str, request: Request) -> Any:
     return (await asyncio.wrap_future(future)).result()
 
 
+async def open_stream(agent_id: str, request: Request) -> ByteStream:
+    """Have an agent open a stream, from any event loop; cancelling it cancels the command.
+
+    Raises:
+        servers.errors.CommandError: it was not opened.
+    """
+    loop = _loop()
+    if loop is asyncio.get_running_loop():
+        return await _open_stream(agent_id, request)
+    opening = asyncio.run_coroutine_threadsafe(_open_stream(agent_id, request), loop)
+    return OtherLoopStream(await asyncio.wrap_future(opening), loop)
+
+
 async def disconnect(inbox: str, session: str) -> None:
     """Have the worker behind `inbox` close a session whose agent stays welcome; called on any event loop."""
     loop = _loop()
@@ -132,9 +148,22 @@ async def _ask(agent_id: str, request: Request) -> Outcome:
     switchboard = await _switchboard()
     began = time.monotonic()
     outcome = await switchboard.ask(agent_id, request)
-    status = "success" if outcome.code is None else outcome.code.value
-    metrics.command(f"{request.service}.{request.action}", status, time.monotonic() - began)
+    _count(request, outcome, time.monotonic() - began)
     return outcome
+
+
+async def _open_stream(agent_id: str, request: Request) -> OwnedStream:
+    switchboard = await _switchboard()
+    began = time.monotonic()
+    outcome, stream = await switchboard.open_stream(agent_id, request)
+    _count(request, outcome, time.monotonic() - began)
+    outcome.result()
+    return stream
+
+
+def _count(request: Request, outcome: Outcome, seconds: float) -> None:
+    status = "success" if outcome.code is None else outcome.code.value
+    metrics.command(f"{request.service}.{request.action}", status, seconds)
 
 
 def _on_a_loop() -> bool:

@@ -75,7 +75,7 @@ def _without_bytes(envelope: Envelope) -> Envelope:
 
 
 def _mac(data: bytes | memoryview, address: str) -> bytes:
-    key = hashlib.blake2b(settings.SECRET_KEY.encode(), person=b"yumna.letters").digest()
+    key = hashlib.blake2b(settings.SECRET_KEY.encode(), person=b"yumna.letters.2").digest()
     mac = hashlib.blake2b(key=key, digest_size=SEAL_BYTES)
     mac.update(struct.pack("!I", len(address.encode())) + address.encode())
     mac.update(data)

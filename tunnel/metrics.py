@@ -4,7 +4,7 @@ The parts of the tunnel say what happened by one call each. What is a state and 
 wait) is read when somebody asks. Each worker counts for itself, so each is scraped by itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from agent_client import __version__
@@ -18,6 +18,8 @@ try:
     from prometheus_client.registry import Collector
 except ImportError:  # an extra, not a need
     prometheus = None  # type: ignore[assignment]
+
+Count = Callable[[float], None]
 
 PREFIX: Final = "yumna_tunnel"
 # Seconds: from an agent beside the panel to the longest wait of REST.
@@ -35,6 +37,12 @@ KNOWN: Final = frozenset(
     }
 )
 OTHER: Final = "other"
+# What streams are for, by what opened them.
+STREAMS: Final = {
+    "shell.open": "shell",
+    "shell.attach": "shell",
+    "system.exec": "exec",
+}
 
 
 def handshake(result: str) -> None:
@@ -61,6 +69,30 @@ def round_trip(seconds: float) -> None:
     """Take a round trip that an agent measured."""
     if prometheus is not None:
         _round_trips.observe(max(0.0, seconds))
+
+
+def stream_opened(name: str) -> None:
+    """Count a stream that this process owns, by the command that opened it."""
+    if prometheus is not None:
+        _streams.labels(STREAMS.get(name, OTHER)).inc()
+
+
+def stream_closed(name: str) -> None:
+    """Count its end."""
+    if prometheus is not None:
+        _streams.labels(STREAMS.get(name, OTHER)).dec()
+
+
+def stream_counters(name: str) -> tuple[Count, Count]:
+    """Return what counts the bytes that come in such a stream, and those that go."""
+    if prometheus is None:
+        return _nothing, _nothing
+    kind = STREAMS.get(name, OTHER)
+    return _stream_bytes.labels(kind, "from_node").inc, _stream_bytes.labels(kind, "to_node").inc
+
+
+def _nothing(_amount: float) -> None:
+    """Count nothing."""
 
 
 def layer_error(op: str) -> None:
@@ -128,6 +160,15 @@ if prometheus is not None:
         f"{PREFIX}_agent_rtt_seconds",
         "Round trips that agents measured.",
         buckets=ROUND_TRIPS,
+        registry=_registry,
+    )
+    _streams = prometheus.Gauge(
+        f"{PREFIX}_streams_open", "Streams that callers in this process own.", ["kind"], registry=_registry
+    )
+    _stream_bytes = prometheus.Counter(
+        f"{PREFIX}_stream_bytes_total",
+        "Bytes in streams that callers in this process own.",
+        ["kind", "direction"],
         registry=_registry,
     )
     _layer_errors = prometheus.Counter(

@@ -8,19 +8,29 @@ from typing import Any
 from agent_client.protocol.messages import Command
 from tunnel.letters import Envelope
 
+INTERACTIVE = frozenset({"shell"})  # services in whose streams a person waits for each byte
 REPLY_GRACE = 1.0  # seconds a caller waits beyond the timeout, for the agent's own `timeout` answer
 
 
 @dataclass(frozen=True)
 class Request:
-    """A command before it is sent; `id` is its command id, `timeout` the seconds it may take on the node."""
+    """A command before it is sent; `id` is its command id, `timeout` the seconds it may take on the node.
+
+    The success of a `streamed` one opens a stream.
+    """
 
     service: str
     action: str
     params: dict[str, Any] = field(default_factory=dict)
     timeout: float = 10.0
     short: bool = False
+    streamed: bool = False
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def interactive(self) -> bool:
+        """Tell whether a person waits for each byte of its stream."""
+        return self.service in INTERACTIVE
 
     @property
     def patience(self) -> float:
@@ -43,6 +53,7 @@ class Request:
             "params": self.params,
             "short": self.short,
             "timeout": self.timeout,
+            "streamed": self.streamed,
         }
 
     @classmethod
@@ -55,4 +66,5 @@ class Request:
             timeout=envelope["timeout"],
             short=envelope["short"],
             id=envelope["id"],
+            streamed=envelope["streamed"],
         )

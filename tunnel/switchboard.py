@@ -23,8 +23,10 @@ from tunnel.bus import GROUP, Bus
 from tunnel.letters import Envelope
 from tunnel.links import OutletFull, Place
 from tunnel.outcomes import Outcome
+from tunnel.relaying import Relays, Streams
 from tunnel.requests import Request
 from tunnel.routes import Route, RouteCache
+from tunnel.streams import OwnedStream
 
 log = logging.getLogger("tunnel.switchboard")
 
@@ -53,12 +55,15 @@ class Switchboard:
         self.bus = Bus(self)
         self.routes = RouteCache()
         self._connections = connections
-        self._calls = Calls(self.bus)
-        self._holding = Holding(self.bus, connections)
+        self._streams = Streams(self.bus)
+        self._relays = Relays(self.bus)
+        self._calls = Calls(self.bus, self._streams)
+        self._holding = Holding(self.bus, connections, self._relays)
         self._on_news = on_news
         self._on_gap = on_gap
         self._gone: OrderedDict[str, None] = OrderedDict()  # inboxes of workers that have left
         self._reading: dict[str, asyncio.Task[Route | None]] = {}
+        self._looking: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.Task[None] | None = None
         self._handlers: dict[str, Handler] = {
             "ask": self._holding.asked,
@@ -66,10 +71,14 @@ class Switchboard:
             "cut": self._holding.cut,
             "answer": self._calls.answered,
             "not_here": self._calls.not_here,
+            "to_agent": self._relays.framed,
+            "from_agent": self._streams.framed,
+            "calm": self._streams.calm,
+            "lost": self._streams.ended,
             "broken": self._told_of_a_gap,
             "news": self._told_news,
             "leaves": self._told_leaving,
-            "alive": lambda _envelope, _sender: None,  # its number was all it had to say
+            "alive": self._told_alive,
         }
 
     async def start(self, on_join: Callable[[str], None] = lambda _: None) -> None:
@@ -81,20 +90,23 @@ class Switchboard:
         """Leave the bus; calls under way end as unknown, and everyone is told what of theirs was read here."""
         if self._ticker is not None:
             self._ticker.cancel()
+        for looking in self._looking:
+            looking.cancel()
         self._holding.leave()
         read = self.bus.read()
         self._calls.lose()
+        self._streams.lose()
         await self.bus.stop({"kind": "leaves", "read": read})
 
-    async def ask(self, agent_id: str, request: Request) -> Outcome:
+    async def ask(self, agent_id: str, request: Request, stream: OwnedStream | None = None) -> Outcome:
         """Have an agent run a request and return how it ended; never later than its patience.
 
-        Cancelling this cancels the command.
+        A success of one that is streamed opens `stream`. Cancelling this cancels the command.
         """
         deadline = time.monotonic() + request.patience
         for _ in range(ROUTE_TRIES):
             try:
-                outcome = await self._ask_once(agent_id, request, deadline)
+                outcome = await self._ask_once(agent_id, request, deadline, stream)
             except DatabaseError as exc:
                 log.warning("the route of an agent could not be read: %s agent=%s", exc, agent_id)
                 return Outcome(code=Code.NOT_SENT, error="the database is away, the command was not sent")
@@ -104,6 +116,18 @@ class Switchboard:
                 return outcome
         return Outcome(code=Code.NOT_CONNECTED)
 
+    async def open_stream(self, agent_id: str, request: Request) -> tuple[Outcome, OwnedStream]:
+        """Have an agent open a stream; it is yours when the outcome is a success, and ends if you are cancelled."""
+        stream = OwnedStream(f"{request.service}.{request.action}")
+        try:
+            outcome = await self.ask(agent_id, request, stream)
+        except BaseException:
+            stream.give_up()
+            raise
+        if outcome.code is not None:
+            stream.give_up()  # it may still be opened, too late
+        return outcome, stream
+
     @property
     def asking(self) -> bool:
         """Tell whether somebody here waits for another worker."""
@@ -111,6 +135,8 @@ class Switchboard:
 
     def announce(self, news: str, **members: Any) -> None:
         """Tell every process; lost without harm when Redis is away, for the database is the truth."""
+        if "agent" in members:
+            self._agent_changed(members["agent"])
         with suppress(OutletFull):
             if self.bus.joined:
                 self.bus.put(GROUP, {"kind": "news", "news": news, **members})
@@ -139,6 +165,7 @@ class Switchboard:
         if not again:
             log.warning("letters were lost on the link from %s", sender)
             self._calls.lose(sender)
+            self._streams.lose(sender)
             self._holding.stop_serving(sender)
             # The way back may be broken too: on a new link what follows is heard.
             self.bus.start_new_link(sender)
@@ -155,6 +182,13 @@ class Switchboard:
         if envelope["epoch"] == self.bus.epoch(sender):  # else a new link was begun already
             self.bus.start_new_link(sender)
             self._calls.lose(sender)
+            self._streams.lose(sender)
+            self._relays.lose(sender)
+
+    def _told_alive(self, envelope: Envelope, sender: str) -> None:
+        """The other side lives, and these are the streams it knows."""
+        self._relays.compare(envelope["owned"], sender)
+        self._streams.compare(envelope["carried"], sender)
 
     def _told_leaving(self, envelope: Envelope, sender: str) -> None:
         """A worker stops: what it has not read it will not run, and nothing is to be asked of it any more."""
@@ -163,20 +197,45 @@ class Switchboard:
             self._gone.popitem(last=False)
         read = envelope["read"].get(self.bus.inbox)
         self._calls.left(sender, Place(*read) if read else None)
+        self._streams.lose(sender)
         self._holding.stop_serving(sender)
 
     def _told_news(self, envelope: Envelope, sender: str) -> None:  # noqa: ARG002 - a handler
         if "agent" in envelope:
-            self.routes.drop(envelope["agent"])
+            self._agent_changed(envelope["agent"])
         if self._on_news is not None:
             self._on_news(envelope)
 
     # -- routes and links --------------------------------------------------------------------------
 
-    async def _ask_once(self, agent_id: str, request: Request, deadline: float) -> Outcome | None:
+    def _agent_changed(self, agent_id: str) -> None:
+        """Forget the route, and end our streams in a session that a newer one has replaced."""
+        self.routes.drop(agent_id)
+        if self._streams.sessions(agent_id):
+            looking = asyncio.create_task(self._end_stale_streams(agent_id), name=f"streams {agent_id}")
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+
+    async def _end_stale_streams(self, agent_id: str) -> None:
+        """A holder that was killed says nothing; that its agent has a session elsewhere says it sooner than silence."""
+        here = self._connections.find(agent_id) if self._connections else None
+        if here is not None:
+            self._streams.disconnect(agent_id, but=str(here.id))
+            return
+        try:
+            route = await self._read_route(agent_id)
+        except DatabaseError as exc:
+            log.debug("the route of an agent could not be read: %s agent=%s", exc, agent_id)
+            return
+        if route is not None:
+            self._streams.disconnect(agent_id, but=route.session)
+
+    async def _ask_once(
+        self, agent_id: str, request: Request, deadline: float, stream: OwnedStream | None
+    ) -> Outcome | None:
         connection = self._connections.find(agent_id) if self._connections else None
         if connection is not None:
-            return await ask_here(connection, request, deadline)
+            return await ask_here(connection, request, deadline, stream)
         route = self.routes.get(agent_id)
         if route is None:
             try:
@@ -191,7 +250,7 @@ class Switchboard:
             return None  # at the door or just closed here; or its row is not ended yet
         if not route.joined:
             return Outcome(code=Code.BUS_UNAVAILABLE)
-        return await self._calls.ask(route, agent_id, request, deadline)
+        return await self._calls.ask(route, agent_id, request, deadline, stream)
 
     async def _read_route(self, agent_id: str) -> Route | None:
         """Read a route from the database; a hundred callers of one agent read its row once."""
@@ -216,10 +275,12 @@ class Switchboard:
             self._tick()
 
     def _tick(self) -> None:
-        """Give a sign of life on each link that carries commands, and end those that give none."""
-        for address in self._calls.addresses | self._holding.callers:
+        """Give a sign of life on each link that carries commands or streams, and end those that give none."""
+        for address in self._calls.addresses | self._streams.addresses | self._holding.callers:
+            owned, carried = self._streams.calls(address), self._relays.calls(address)
             with suppress(OutletFull):
-                self.bus.put(address, {"kind": "alive"})
+                self.bus.put(address, {"kind": "alive", "owned": owned, "carried": carried})
         self._calls.lose_silent(LINK_SILENCE)
+        self._streams.lose_silent(LINK_SILENCE)
         self._holding.stop_serving_silent(LINK_SILENCE)
         self.bus.prune()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from servers.models import Server
+from servers.transports import ByteStream
 from tunnel import dispatch
 from tunnel.requests import Request
 
@@ -37,6 +38,22 @@ class TunnelTransport:
     ) -> Any:
         """Run a command on an event loop."""
         return await dispatch.arun(server.agent_id, Request(service, action, params, timeout, id=command_id))
+
+    async def open_stream(
+        self,
+        server: Server,
+        service: str,
+        action: str,
+        params: dict[str, Any],
+        *,
+        timeout: float,
+        command_id: str,
+        window: int,
+    ) -> ByteStream:
+        """Open a stream on an event loop."""
+        params = params | {"window": window}
+        request = Request(service, action, params, timeout, streamed=True, id=command_id)
+        return await dispatch.open_stream(server.agent_id, request)
 
     def capabilities(self, server: Server) -> list[str]:
         """The services the agent told of when it last connected."""

@@ -31,7 +31,7 @@ from agent_client.services import agent as agent_service
 from agent_client.services import system as system_service
 from tests.docs.pages import blocks, page, rows, words
 from tests.protocol.ends import FACTS
-from tunnel import attempts, letters, links, trials
+from tunnel import attempts, letters, links, relaying, trials
 from tunnel import bus as bus_module
 from tunnel import switchboard as switchboard_module
 
@@ -144,6 +144,8 @@ def test_the_states_of_a_stream_are_those_of_the_code():
         (r"(\d+) of one address except", attempts.MAX_PER_ADDRESS),
         (r"at most (\d+) envelopes", letters.MAX_ENVELOPES),
         (r"a letter takes (\d+) KiB of them", links.BULK_LETTER // 1024),
+        (r"a frame that waited (\d+) s", relaying.FRAME_WITHIN),
+        (r"has not known for (\d+) s", relaying.SETTLED),
         (r"a (\d+)-byte BLAKE2b", letters.SEAL_BYTES),
         (r"(\d+) s of silence end it too", switchboard_module.LINK_SILENCE),
         (r"at most ([\d.]+) s after it was made", bus_module.SEND_WITHIN),

@@ -1,0 +1,73 @@
+"""A stream for callers on another event loop than the one it lives on, as in a management command."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from agent_client.protocol import Code
+from tunnel.streams import OwnedStream
+
+T = TypeVar("T")
+
+
+class OtherLoopStream:
+    """A `servers.transports.ByteStream` whose calls hop to the loop of the stream and wait for it."""
+
+    def __init__(self, stream: OwnedStream, loop: asyncio.AbstractEventLoop) -> None:
+        self._stream = stream
+        self._loop = loop
+        self.number = stream.number
+        self.data = stream.data
+
+    @property
+    def over(self) -> bool:
+        """Tell whether both sides are done, or it broke."""
+        return self._stream.over
+
+    @property
+    def end_detail(self) -> dict[str, Any] | None:
+        """What the agent said with its end."""
+        return self._stream.end_detail
+
+    async def read(self) -> bytes:
+        """Return what has come."""
+        return await self._hop(self._stream.read())
+
+    def consumed(self, count: int) -> None:
+        """Let the agent send as many bytes more."""
+        self._loop.call_soon_threadsafe(self._stream.consumed, count)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield what comes until the end."""
+        while piece := await self.read():
+            yield piece
+            self.consumed(len(piece))
+
+    async def read_all(self, most: int) -> bytes:
+        """Return everything up to the end."""
+        return await self._hop(self._stream.read_all(most))
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes as the agent takes them."""
+        await self._hop(self._stream.write(data))
+
+    async def write_end(self, detail: dict[str, Any] | None = None) -> None:
+        """Say that nothing more will be written."""
+        await self._hop(self._stream.write_end(detail))
+
+    async def reset(self, code: str = Code.CANCELLED.value, error: str = "") -> None:
+        """End both directions at once."""
+        await self._hop(self._stream.reset(code, error))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._hop(self._stream.__aexit__(kind, exc, trace))
+
+    async def _hop(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run a call over there; who is cancelled here cancels it there."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
