@@ -15,6 +15,13 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from servers.models import Grant, Server, ServerGroup
 from servers.rights import PERMISSIONS
 
+# What a service of a server asks for; each that does not stand here, known or not, asks for RUN_COMMAND.
+RUN_COMMAND: Final = "run_command"
+SERVICES: Final = {
+    "shell": "open_shell",
+    "forward": "forward_port",
+}
+
 _OF_MODEL: Final = {"view": "view_server", "change": "change_server"}  # Django's own names for these two
 _CACHE: Final = "_servers_grants"
 
@@ -75,6 +82,11 @@ def allowed(actor: Actor, server: Server | None, perm: str) -> bool:
         return True
     groups = _granted_groups(actor, perm)
     return bool(groups) if server is None else _in_groups(server, groups)
+
+
+def asked_for(service: str) -> str:
+    """Return the permission that every action of a service asks for."""
+    return SERVICES.get(service, RUN_COMMAND)
 
 
 def visible(actor: Actor) -> QuerySet[Server]:

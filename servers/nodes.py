@@ -17,7 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from agent_client.protocol.codes import Code
-from servers import access, records, second_factor, transports
+from servers import access, records, second_factor, transports, watching
 from servers.errors import CommandError, NotAllowed, NotSent, SecondFactorNeeded
 from servers.models import Server
 from servers.records import Outcome, State
@@ -26,6 +26,7 @@ from servers.threads import in_thread
 log = logging.getLogger("servers.nodes")
 
 TIMEOUT = 10.0  # seconds; a browser gives up at about 15
+DOING = {"run_command": "run commands", "open_shell": "open shells", "forward_port": "forward ports"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class _Command:
     params: dict[str, Any]
     actor: access.Actor | None
     began: float  # on the monotonic clock
+    perm: str | None = None  # what it needs besides what its service asks for
+
+    @property
+    def perms(self) -> tuple[str, ...]:
+        """Every permission it needs."""
+        asked = access.asked_for(self.service)
+        return (asked,) if self.perm is None else (asked, self.perm)
 
 
 def run(
@@ -56,7 +64,7 @@ def run(
     fresh one by which the caller finds the record again.
 
     Raises:
-        NotAllowed: the actor may not run commands here, or the server is suspended.
+        NotAllowed: the actor may not do this here (`access.SERVICES`), or the server is suspended.
         SecondFactorNeeded: the person has to confirm first (`servers.second_factor`).
         CommandError: it did not end well; `ran` says "no", "yes" or "unknown".
     """
@@ -101,13 +109,57 @@ async def arun(
     return data
 
 
+async def open_stream(
+    server: Server,
+    service: str,
+    action: str,
+    params: dict[str, Any] | None = None,
+    *,
+    actor: access.Actor | None = None,
+    timeout: float = TIMEOUT,
+    command_id: uuid.UUID | None = None,
+    window: int = transports.WINDOW,
+    perm: str | None = None,
+) -> transports.ByteStream:
+    """Run an action that opens a stream, on an event loop; the stream is yours to end.
+
+    The record says `succeeded` once it is open. `timeout` is for the opening, in seconds; at most `window` bytes come
+    before they are used. `perm` is a permission that is needed besides the one of the service. A stream ends with
+    `revoked` within 15 seconds after its actor lost a right to it, or its server was suspended.
+
+    Raises:
+        NotAllowed, SecondFactorNeeded, CommandError: as `run` does.
+    """
+    command = _Command(
+        command_id or uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic(), perm
+    )
+    transport = await _admit_in_thread(command)
+    try:
+        stream = await transport.open_stream(
+            server,
+            service,
+            action,
+            command.params,
+            timeout=timeout,
+            command_id=str(command.id),
+            window=window,
+        )
+    except BaseException as exc:
+        await _end_in_thread(command, _outcome(exc))
+        raise
+    try:
+        await _end_in_thread(command, Outcome(State.SUCCEEDED))
+    except BaseException:
+        await stream.reset()
+        raise
+    watching.here().add(watching.Watched(stream, server.pk, actor, command.perms))
+    return stream
+
+
 def _admit(command: _Command) -> transports.Transport:
     """Judge the actor and write the record up to `sent`; whatever fails here, nothing has been sent."""
-    if command.actor is not None and not access.allowed(command.actor, command.server, "run_command"):
-        log.warning(
-            "refused %s %s.%s", command.actor, command.service, command.action, extra=_fields(command)
-        )
-        raise NotAllowed(f"{command.actor} may not run commands on {command.server}, ask for this permission")
+    if command.actor is not None:
+        _judge(command, command.actor)
     if command.actor is not None and not second_factor.vouched(command.actor):
         raise SecondFactorNeeded
     if command.server.status == Server.Status.SUSPENDED:
@@ -115,6 +167,14 @@ def _admit(command: _Command) -> transports.Transport:
     if command.actor is not None:
         _record(command, command.actor)
     return transports.for_server(command.server)
+
+
+def _judge(command: _Command, actor: access.Actor) -> None:
+    for perm in command.perms:
+        if not access.allowed(actor, command.server, perm):
+            log.warning("refused %s %s.%s", actor, command.service, command.action, extra=_fields(command))
+            what = DOING.get(perm, f"do what needs {perm}")
+            raise NotAllowed(f"{actor} may not {what} on {command.server}, ask for this permission")
 
 
 def _record(command: _Command, actor: access.Actor) -> None:

@@ -9,8 +9,8 @@ MAX_START = (MAX_BYTES - 100) // 2  # its quotes are escaped once more, and the 
 MAX_DEPTH = 32  # as on the wire
 MAX_INTEGER_BITS = 64  # what every database's JSON takes
 NOT_KEPT = "(not kept)"
-# Environment and input hold passwords, contents are other people's files.
-SECRET_NAMES = frozenset({"env", "stdin", "content", "secret", "password", "token"})
+# Environment and input hold passwords, contents are other people's files, whoever knows a handle may use its shell.
+SECRET_NAMES = frozenset({"env", "stdin", "content", "secret", "password", "token", "handle"})
 
 
 def redacted(params: dict[str, Any]) -> dict[str, Any]:

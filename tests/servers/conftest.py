@@ -58,6 +58,23 @@ def browser(root: Any) -> Client:
 
 
 @dataclass
+class Flow:
+    """A stream in which nothing flows; it keeps what ended it."""
+
+    data: Any = None
+    number: int = 1
+    ended_with: str = ""
+    end_detail: dict[str, Any] | None = None
+
+    @property
+    def over(self) -> bool:
+        return bool(self.ended_with)
+
+    async def reset(self, code: str = "cancelled", error: str = "") -> None:
+        self.ended_with = self.ended_with or code
+
+
+@dataclass
 class Wire:
     """A transport without a wire: it keeps what it was given and answers what it is told to."""
 
@@ -77,6 +94,21 @@ class Wire:
     ) -> Any:
         data = self.run(server, service, action, params, timeout=timeout, command_id=command_id)
         return await data if asyncio.iscoroutine(data) else data
+
+    async def open_stream(
+        self,
+        server: Server,
+        service: str,
+        action: str,
+        params: Any,
+        *,
+        timeout: float,
+        command_id: str,
+        window: int,
+    ) -> Flow:
+        params = params | {"window": window}
+        data = await self.arun(server, service, action, params, timeout=timeout, command_id=command_id)
+        return Flow(data)
 
     def capabilities(self, server: Server) -> list[str]:
         return ["system"]
