@@ -1,12 +1,19 @@
-"""Views that run a command from a thread and from the event loop of a web worker, and one that looks."""
+"""Views that run a command from a thread and from the event loop of a web worker, or open a stream, and one that looks."""
 
+import asyncio
+import hashlib
+import json
 import os
+import struct
 import time
+from collections.abc import AsyncIterator
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import include, path
 
-from servers.errors import CommandError
+from servers import nodes
+from servers.access import CONSOLE
+from servers.errors import CommandError, StreamLost
 from servers.models import Server
 from tunnel import presence
 from tunnel.dispatch import asend_command, send_command
@@ -38,6 +45,48 @@ async def run_bare(request: HttpRequest, agent_id: str, count: int) -> JsonRespo
     return JsonResponse({"seconds": seconds})
 
 
+async def read_stream(request: HttpRequest, agent_id: str, action: str) -> StreamingHttpResponse:
+    """Pass on what comes: records of length and bytes, the last of no bytes and how it ended as JSON."""
+    server = await Server.objects.aget(agent_id=agent_id)
+
+    async def records() -> AsyncIterator[bytes]:
+        told: dict[str, object] = {"pid": os.getpid()}
+        try:
+            params = request.GET.dict()
+            async with await nodes.open_stream(server, "test", action, params, actor=CONSOLE) as stream:
+                yield struct.pack("!I", 0) + struct.pack("!I", stream.number)
+                async for piece in stream:
+                    yield struct.pack("!I", len(piece)) + piece
+                told["end"] = stream.end_detail
+        except StreamLost as exc:
+            told["lost"] = exc.code
+        except CommandError as exc:
+            yield struct.pack("!I", 0) + struct.pack("!I", 0)
+            told["code"] = exc.code
+        yield struct.pack("!I", 0) + json.dumps(told).encode()
+
+    return StreamingHttpResponse(records(), content_type="application/octet-stream")
+
+
+async def echo_stream(request: HttpRequest, agent_id: str, size: int) -> JsonResponse:
+    """Write so many bytes and read them back."""
+    server = await Server.objects.aget(agent_id=agent_id)
+    sent = os.urandom(1024) * (size // 1024)
+    async with await nodes.open_stream(server, "test", "echo", actor=CONSOLE) as stream:
+        began = time.perf_counter()
+
+        async def write() -> None:
+            await stream.write(sent)
+            await stream.write_end()
+
+        writing = asyncio.create_task(write())
+        came = await stream.read_all(size)
+        await writing
+    same = hashlib.sha256(came).digest() == hashlib.sha256(sent).digest()
+    seconds = time.perf_counter() - began
+    return JsonResponse({"same": same, "end": stream.end_detail, "seconds": seconds, "over": stream.over})
+
+
 def states(request: HttpRequest) -> JsonResponse:
     """Say how every node is shown, or each of those named by `?id=`."""
     ids = request.GET.getlist("id")
@@ -55,5 +104,7 @@ urlpatterns = [
     path("test/bare/<agent_id>/<int:count>", run_bare),
     path("test/thread/<agent_id>/<command>", run_in_thread),
     path("test/loop/<agent_id>/<command>", run_on_loop),
+    path("test/stream/<agent_id>/<action>", read_stream),
+    path("test/echo/<agent_id>/<int:size>", echo_stream),
     path("", include("yumna_panel.urls")),
 ]
