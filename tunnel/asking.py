@@ -13,7 +13,7 @@ from agent_client.protocol import Code
 from tunnel.bus import SEND_WITHIN, Bus
 from tunnel.connection import AgentConnection
 from tunnel.letters import Envelope
-from tunnel.links import Fate, Item, OutletFull, Place
+from tunnel.links import Fate, Item, OutletFull, Turn
 from tunnel.outcomes import Outcome
 from tunnel.relaying import Place, Streams
 from tunnel.requests import Request
@@ -160,15 +160,15 @@ class Calls:
             if address in (None, call.address):
                 settle(call.answer, Outcome(code=Code.RELAY_LOST))
 
-    def left(self, address: str, read: Place | None) -> None:
+    def left(self, address: str, read: Turn | None) -> None:
         """End the calls to a worker that has left, `read` being the last letter that it took from us.
 
         What stands behind that was certainly not run. The rest was answered before the worker left; an answer that
         does not come soon will not come.
         """
         for call in self._calls.values():
-            place = call.item.place if call.item else None
-            if call.address == address and (place is None or read is None or place > read):
+            turn = call.item.turn if call.item else None
+            if call.address == address and (turn is None or read is None or turn > read):
                 settle(call.answer, None)
         asyncio.get_running_loop().call_later(LAST_ANSWERS, self.lose, address)
 

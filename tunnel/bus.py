@@ -14,7 +14,7 @@ from channels.layers import get_channel_layer
 
 from tunnel import metrics
 from tunnel.letters import Envelope, ForgedLetter, unseal
-from tunnel.links import Arrival, IncomingLinks, Item, Outlet, Place
+from tunnel.links import Arrival, IncomingLinks, Item, Outlet, Turn
 
 log = logging.getLogger("tunnel.bus")
 
@@ -102,7 +102,7 @@ class Bus:
         """Seconds since a letter of `sender` arrived, or since `since` on the monotonic clock if that is later."""
         return time.monotonic() - max(self._incoming.heard(sender, self.inbox), since)
 
-    def read(self) -> dict[str, Place]:
+    def read(self) -> dict[str, Turn]:
         """Up to which letter each process was heard that has said something to us lately."""
         return self._incoming.read(self.inbox, time.monotonic() - HEARD_LATELY)
 

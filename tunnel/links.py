@@ -36,7 +36,7 @@ class Fate(Enum):
     FAILED = "failed"  # the channel layer raised; it may have been sent
 
 
-class Place(NamedTuple):
+class Turn(NamedTuple):
     """Where a letter stands on its link, earlier ones first."""
 
     epoch: int
@@ -54,7 +54,7 @@ class Item:
     send_by: float
     size: int
     fate: Fate = Fate.WAITING
-    place: "Place | None" = None  # the letter it went out with
+    turn: "Turn | None" = None  # the letter it went out with
     on_failure: Callable[[], None] | None = None
 
     def end(self, fate: Fate) -> None:
@@ -171,7 +171,7 @@ class Outlet:
         self._number += 1
         letter = Letter(self._sender, self.epoch, self._number, [item.envelope for item in batch])
         for item in batch:
-            item.fate, item.place = Fate.UNDER_WAY, Place(self.epoch, self._number)
+            item.fate, item.turn = Fate.UNDER_WAY, Turn(self.epoch, self._number)
         try:
             await self._publish(self.address, seal(letter, self.address))
         except Exception as exc:  # noqa: BLE001 - whatever the layer raises, its callers must be told
@@ -244,10 +244,10 @@ class IncomingLinks:
         link = self._links.get((sender, address))
         return link.heard if link else 0.0
 
-    def read(self, address: str, since: float) -> dict[str, Place]:
+    def read(self, address: str, since: float) -> dict[str, Turn]:
         """The last letter to an address of each sender that was heard after `since` on the monotonic clock."""
         return {
-            sender: Place(link.epoch, link.number)
+            sender: Turn(link.epoch, link.number)
             for (sender, to), link in self._links.items()
             if to == address and link.heard > since
         }

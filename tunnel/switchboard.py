@@ -21,7 +21,7 @@ from tunnel.answering import Connections, Holding
 from tunnel.asking import Calls, ask_here
 from tunnel.bus import GROUP, Bus
 from tunnel.letters import Envelope
-from tunnel.links import OutletFull, Place
+from tunnel.links import OutletFull, Turn
 from tunnel.outcomes import Outcome
 from tunnel.relaying import Relays, Streams
 from tunnel.requests import Request
@@ -196,7 +196,7 @@ class Switchboard:
         if len(self._gone) > MAX_GONE:
             self._gone.popitem(last=False)
         read = envelope["read"].get(self.bus.inbox)
-        self._calls.left(sender, Place(*read) if read else None)
+        self._calls.left(sender, Turn(*read) if read else None)
         self._streams.lose(sender)
         self._holding.stop_serving(sender)
 

@@ -24,7 +24,8 @@ HELD_SECONDS = count(3.0, 3600.0)
 AT_ONCE = 250  # agents that dial together; the kernel's queue of a listener holds some thousands
 CHURNING = count(20, 200)
 CHURN_SECONDS = count(4.0, 3600.0)
-WARM_SECONDS = count(1.0, 600.0)  # pools and caches fill
+# Pools and caches fill; each connection of SQLite takes 2 MiB for pages, as the history grows into them.
+WARM_SECONDS = count(1.0, 1500.0)
 LOOK_EVERY = count(2.0, 15.0)  # seconds between looks at the memory, whose line is then drawn
 TURN = 1.0  # seconds between two steps of the churn
 CUT, AWAY = 0.05, 0.02  # shares of the agents that lose their line, and that leave properly, in each turn
