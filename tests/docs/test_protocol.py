@@ -29,7 +29,9 @@ from agent_client.protocol.replay import ReplayGuard
 from agent_client.protocol.streams import STEPS, State, Step
 from agent_client.services import agent as agent_service
 from agent_client.services import system as system_service
+from tests.agent.test_hostile_master import WRONG
 from tests.docs.pages import blocks, page, rows, words
+from tests.faults.test_floods import ATTACKS, GONE
 from tests.protocol.ends import FACTS
 from tunnel import attempts, letters, links, relaying, trials
 from tunnel import bus as bus_module
@@ -90,6 +92,13 @@ def test_every_code_stands_on_its_side():
 def test_every_close_code_of_ours_is_told():
     told = {int(row[0]) for row in rows(TEXT, "close code")}
     assert told == {int(code) for code in CloseCode if code >= 4000} | {1000}
+
+
+def test_every_code_that_bad_input_is_closed_with_is_told():
+    met = {code for attack in ATTACKS.values() for code in attack.codes} - set(GONE)
+    met |= {code for _, code in WRONG.values()}
+    assert {1002, 1007, 1009, 4008} <= met
+    assert [code for code in met if not re.search(rf"\b{code}\b", TEXT)] == []
 
 
 def test_every_frame_kind_is_told():

@@ -78,6 +78,7 @@ ATTACKS = {
     "unknown types": Attack(once(UNKNOWN)),
     "replies to nothing": Attack(once(REPLIES_TO_NOTHING)),
     "no UTF-8": Attack(lambda mask: iter([frame(1, b"\xff\xfe", mask=mask)]), (1007, *GONE)),
+    "a frame of no kind": Attack(lambda mask: iter([frame(3, b"", mask=mask)]), (1002, *GONE)),
     "two MiB": Attack(lambda mask: iter([frame(1, b"x" * HUGE, mask=mask)]), (1009, 4008, *GONE)),
     "two MiB that only begin": Attack(
         lambda mask: iter([frame(2, b"x" * HUGE, mask=mask)[: HUGE // 2 + 100]]), (1009, 4008, *GONE)
