@@ -7,14 +7,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
+from agent_client.protocol.handshake import SUBPROTOCOL
 from agent_client.protocol.limits import MAX_RUBBISH
+from agent_client.protocol.messages import Hello
 from tests.agent.raw_master import RawMaster, ack, close_code, frame, frames, read_all, text
 from tests.e2e.basic_agent import BasicAgent
 from tests.e2e.cluster import Cluster, until
@@ -30,6 +33,9 @@ SOCKETS = count(200, 5_000)  # that only open
 HUGE = 2 * 1024 * 1024  # bytes
 MORE_MEMORY = 32.0  # MiB
 ANSWERED = 2.0 if soaking() else 5.0  # seconds within which a bystander is answered
+# A server tells its application of whole messages alone, so the silence of 18 s ends it; under load that is seen late.
+CLOSED_WITHIN = 25.0 if soaking() else 45.0  # seconds
+KINDS = ("bystander", "liar", "victim", "late", "unending")
 UNMASKED = bytes(4)  # the mask that changes nothing, so that a frame of the tests can be a client's
 TOO_MANY = MAX_RUBBISH + 5
 GONE = (None, 1006)  # a reset overtook the close frame, as it may where the flood still comes in
@@ -143,9 +149,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def secrets(cluster) -> dict[str, str]:
-    names = [
-        f"{kind}-{worker}" for worker in WORKERS.values() for kind in ("bystander", "liar", "victim", "late")
-    ]
+    names = [f"{kind}-{worker}" for worker in WORKERS.values() for kind in KINDS]
     names += [f"evil-{number}-{worker}" for worker in WORKERS.values() for number in range(len(ATTACKS))]
     return add_all(cluster, names)
 
@@ -192,6 +196,7 @@ def attack(cluster, worker, secrets, name: str, attack: Attack) -> "int | str | 
     return "open"
 
 
+@pytest.mark.usefixtures("unending")
 def test_a_node_that_breaks_the_rules_is_closed_and_disturbs_nobody(cluster, secrets, worker, watch, seen):
     for _ in range(count(1, 5)):
         with watch.beside(), ThreadPoolExecutor(4) as pool:
@@ -203,6 +208,32 @@ def test_a_node_that_breaks_the_rules_is_closed_and_disturbs_nobody(cluster, sec
         ]
     seen(f"memory of worker {worker} grew", watch.grown, "MiB", most=MORE_MEMORY)
     seen(f"slowest answer of a bystander on {worker}", watch.slowest, "s", most=ANSWERED)
+
+
+def never_end(cluster: Cluster, worker: str, name: str, secret: str) -> tuple[int | None, float]:
+    """Begin a message and add nothing to it for ever; returns the close code, and after how many seconds it came."""
+    headers = {"X-Agent-ID": name, "X-Agent-Secret": secret}
+    options = {"additional_headers": headers, "subprotocols": [SUBPROTOCOL], "compression": None}
+    with connect(cluster.url(worker), proxy=None, **options) as agent:
+        agent.send(Hello(json.loads(agent.recv())["session"], "1").to_text())
+        began, pause = time.monotonic(), threading.Event()
+        with contextlib.suppress(OSError):
+            agent.socket.sendall(frame(1, b"x", fin=False, mask=UNMASKED))
+            while time.monotonic() - began < 2 * CLOSED_WITHIN:
+                agent.socket.sendall(frame(0, b"", fin=False, mask=UNMASKED) * 10)
+                pause.wait(0.05)
+        return agent.protocol.close_code, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def unending(cluster, secrets) -> Iterator[dict[str, Future[tuple[int | None, float]]]]:
+    """What became of a node on each worker whose message never ends, while the other tests run."""
+    with ThreadPoolExecutor(len(WORKERS), thread_name_prefix="unending") as pool:
+        names = {worker: f"unending-{worker}" for worker in WORKERS.values()}
+        yield {
+            worker: pool.submit(never_end, cluster, worker, name, secrets[name])
+            for worker, name in names.items()
+        }
 
 
 def test_an_empty_fragment_for_ever_takes_no_memory_and_delays_nobody(cluster, secrets, worker, watch, seen):
@@ -360,3 +391,12 @@ def test_a_panel_that_breaks_the_rules_is_left_and_a_later_one_served(tmp_path: 
     }
     assert not wrong
     seen("memory of an agent grew", max(grown for _, grown in results.values()), "MiB", most=MORE_MEMORY)
+
+
+# Last, for it goes on beside the others ---------------------------------------------------------------------------
+
+
+def test_a_message_that_never_ends_ends_its_session(unending, worker, seen):
+    code, seconds = unending[worker].result(4 * CLOSED_WITHIN)
+    assert code in (1000, *GONE), "as one that fell silent"
+    seen(f"a message without end on {worker} was closed after", seconds, "s", most=CLOSED_WITHIN)
