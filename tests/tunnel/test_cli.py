@@ -464,6 +464,13 @@ def test_a_program_ended_by_a_signal_counts_as_in_a_shell(make, nodes):
     assert tunnel("run", "alpha", "--", "sleep", "9").code == 137
 
 
+@pytest.mark.parametrize("said", [256, 2**32, 10**400, -(10**400)])
+def test_a_number_that_is_no_exit_code_of_a_process_is_no_success(make, nodes, said: int):
+    make("alpha")
+    nodes.answers["alpha"] = ran(code=said)
+    assert tunnel("run", "alpha", "--", "true").code == 255
+
+
 def test_run_on_one_node_says_that_its_output_was_cut(make, nodes):
     make("alpha")
     nodes.answers["alpha"] = ran("x", truncated=True)

@@ -135,7 +135,8 @@ def _one(call: Call, node: Node, params: dict[str, Any]) -> int:
     if result.error is not None:
         call.out.note(f"error: {node.name}: {result.error}")
     _note_truncated(call.out, result)
-    return Exit.OWN_FAILURE if result.exit_code is None else result.exit_code
+    # A process ends with a byte: 256, which some node may say, would count as success.
+    return Exit.OWN_FAILURE if result.exit_code is None else min(result.exit_code, Exit.OWN_FAILURE)
 
 
 def _many(call: Call, nodes: list[Node], params: dict[str, Any]) -> int:
