@@ -21,6 +21,7 @@ from agent_client.protocol.events import (
     RttMeasured,
 )
 from agent_client.protocol.limits import Timing
+from agent_client.protocol.liveness import Meter
 from agent_client.protocol.messages import Command, Hello
 from tunnel import metrics
 from tunnel.conf import settings
@@ -31,6 +32,9 @@ from tunnel.outcomes import OnOutcome, Outcome
 
 MAX_QUEUED = 4 * 1024 * 1024  # characters that may wait for an agent that reads slowly
 FIRST_OWN_CODE = 3000  # RFC 6455 §7.4.2: from here on codes belong to libraries and applications
+MAX_EVENTS_TOLD = (
+    30  # lines a minute for the events of one node; it may send thousands a second, and disks fill
+)
 CLOSE_WAIT = 1.0  # seconds for what is queued before the close frame, and for the frame itself
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -92,6 +96,7 @@ class AgentConnection:
         timing = Timing(settings.PING, settings.SILENCE, settings.HEARTBEAT)
         now, wall = time.monotonic(), time.time()
         self._session = MasterSession(str(session), now=now, wall=wall, basic=self.basic, timing=timing)
+        self._told = Meter(MAX_EVENTS_TOLD, 60.0, now)
         self._wake = asyncio.Event()
         self._over = False
         self._log = about("tunnel.session", agent=self.welcome.agent_id, session=session)
@@ -240,7 +245,8 @@ class AgentConnection:
         event.owner(Outcome(code=Code.NO_REPLY))
 
     def _on_node_event(self, event: NodeEventReceived) -> None:
-        self._log.info("the node reports %s", event.name.encode("unicode_escape").decode())
+        if self._told.room(time.monotonic()):
+            self._log.info("the node reports %s", event.name.encode("unicode_escape").decode())
 
     def _on_close_required(self, event: CloseRequired) -> None:
         self.close(event.code, event.reason)

@@ -37,3 +37,7 @@ class Meter:
         self._at = max(self._at, now)
         self._level += amount
         return self._level > self._limit
+
+    def room(self, now: float) -> bool:
+        """Add one only if the meter is not full, and tell whether it was added."""
+        return not self.full(now, 0) and not self.full(now)

@@ -124,3 +124,12 @@ async def test_an_event_of_a_node_is_logged_without_its_control_characters(node,
     node.agent.event("evil\nINFO forged line")
     node.flush()
     assert "evil\\nINFO forged line" in caplog.text
+
+
+async def test_a_flood_of_events_is_a_few_lines_of_the_log(node, caplog):
+    caplog.set_level("INFO")
+    for _ in range(1000):
+        node.agent.event("disk-full")
+        node.flush()
+    told = [line for line in caplog.messages if "the node reports disk-full" in line]
+    assert 0 < len(told) <= connection_module.MAX_EVENTS_TOLD + 2
