@@ -11,15 +11,23 @@ from websockets.sync.client import connect
 
 
 class BasicAgent:
-    """Dials in, sends PING and HEARTBEAT, answers every command with `answer(message)`."""
+    """Dials in, sends PING and HEARTBEAT, answers every command with `answer(message)`.
+
+    `more` are headers besides the two, `options` are for `connect`.
+    """
 
     def __init__(
-        self, url: str, agent_id: str, secret: str, answer: Callable[[dict], Any] | None = None
+        self,
+        url: str,
+        agent_id: str,
+        secret: str,
+        answer: Callable[[dict], Any] | None = None,
+        more: dict[str, str] | None = None,
+        **options: Any,
     ) -> None:
-        headers = {"X-Agent-ID": agent_id, "X-Agent-Secret": secret}
-        self._dialling = connect(
-            url, additional_headers=headers, proxy=None, compression=None, open_timeout=10
-        )
+        headers = {"X-Agent-ID": agent_id, "X-Agent-Secret": secret, **(more or {})}
+        options = {"additional_headers": headers, "proxy": None, "compression": None, **options}
+        self._dialling = connect(url, open_timeout=10, **options)
         self.socket = self._dialling.__enter__()
         self.seen: list[dict] = []
         self.close_code: int | None = None
