@@ -16,6 +16,7 @@ MAX_SENTENCE = 4 * KIB  # characters of an error or a reason; longer ones are cu
 MAX_AGE = 30.0  # seconds a command may be old, or ahead, on the master's clock
 MAX_REMEMBERED_IDS = 65_536  # 2,184 commands a second for as long as an id must be held
 MILLISECONDS_ABOVE = 1e11  # a timestamp over this is in milliseconds (the year 5138 in seconds)
+LAST_MILLISECOND = 1e14  # the same year; what lies beyond is no time
 
 MAX_PENDING = 1_024  # commands a session may await; a browser page asks for one or two
 MAX_RUBBISH = 20  # wrong messages …

@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional, Union
 from agent_client.protocol.codes import AGENT_CODES, Code
 from agent_client.protocol.errors import MalformedMessage, RejectedCommand
 from agent_client.protocol.limits import (
+    LAST_MILLISECOND,
     MAX_ID,
     MAX_SENTENCE,
     MAX_WORD,
@@ -420,9 +421,11 @@ def _number(members: JsonObject, name: str) -> Optional[float]:
 
 def _time(members: JsonObject, name: str) -> Optional[float]:
     number = _number(members, name)
-    if number is not None and abs(number) > MILLISECONDS_ABOVE:
-        return number / 1000
-    return number
+    if number is None or abs(number) <= MILLISECONDS_ABOVE:
+        return number
+    if abs(number) > LAST_MILLISECOND:  # a clock that jumps so far leaves no digits for the ids that are held
+        raise MalformedMessage(f"{name} is no time")
+    return number / 1000
 
 
 def _positive(members: JsonObject, name: str, *, zero: bool = False) -> Optional[float]:
