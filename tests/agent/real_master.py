@@ -23,6 +23,7 @@ class Visit:
         self.path = socket.request.path
         self.master = master
         self.messages: queue.Queue[dict] = queue.Queue()
+        self.said: list[str] = []  # every text, as it came
         self.over = threading.Event()
 
     def greet(self, **members: object) -> None:
@@ -77,6 +78,7 @@ class Visit:
         try:
             for text in self.socket:
                 self.master.reading.wait(PATIENCE)
+                self.said.append(text)
                 message = json.loads(text)
                 if message.get("type") == "PING" and self.master.answers_pings:
                     self.send(
