@@ -45,7 +45,7 @@ if not SECRET_KEY:
     SECRET_KEY = write_private_once(DATA_DIR / "secret_key", secrets.token_urlsafe(SECRET_KEY_LENGTH))
 
 INSTALLED_APPS = [
-    "daphne",  # before staticfiles: its runserver speaks WebSocket
+    "yumna_panel.daphne_app.DaphneApp",  # before staticfiles: its runserver speaks WebSocket
     "yumna_panel.admin.PanelAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

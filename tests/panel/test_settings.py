@@ -211,8 +211,23 @@ def test_a_data_folder_may_hold_any_character(load, tmp_path):
 
 def test_the_apps_stand_in_the_order_that_works(load):
     apps = load()["INSTALLED_APPS"]
-    assert apps.index("daphne") < apps.index("django.contrib.staticfiles")
+    assert apps.index("yumna_panel.daphne_app.DaphneApp") < apps.index("django.contrib.staticfiles")
     assert apps.index("tunnel") < apps.index("channels")
+
+
+def test_who_does_not_serve_with_daphne_does_not_load_it(tmp_path):
+    """Twisted takes 28 MiB and a third of the start of every management command."""
+    code = "import sys, yumna_panel.asgi; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v0", "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert "tunnel.consumers" in loaded
+    assert {"twisted", "autobahn", "daphne.server"} & set(loaded) == set()
 
 
 def test_without_any_redis_the_layers_live_in_the_process_and_say_so(load, monkeypatch):
