@@ -147,8 +147,9 @@ class Session(ABC):
     def _take_text(self, text: str, now: float, wall: float) -> list[Event]:
         """Take one message; each end understands other ones."""
 
+    @abstractmethod
     def _take_frame(self, head: Header, data: bytes, now: float) -> list[Event]:
-        raise NotImplementedError  # the agent's end takes the payload, the master's passes it on
+        """Take a frame; the agent's end takes the payload, the master's passes it on."""
 
     def _step(self, step: Step) -> None:
         try:

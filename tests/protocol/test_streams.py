@@ -173,14 +173,14 @@ def test_a_number_that_was_used_is_refused_by_the_agent():
 
 
 def test_a_basic_agent_is_asked_for_no_stream():
-    with pytest.raises(NoStreams):
+    with pytest.raises(NoStreams, match="opens no streams"):
         Ends(basic=True).join().ask()
 
 
 def test_a_session_holds_a_bounded_number_of_streams_and_an_ended_one_makes_room():
     ends = Ends().join()
     owners = [ends.open(f"c-{number}") for number in range(MAX_STREAMS)]
-    with pytest.raises(TooManyStreams):
+    with pytest.raises(TooManyStreams, match=f"{MAX_STREAMS} streams are open"):
         ends.ask("one-more")
     ends.agent.reset_stream(owners[7].number, Code.INTERNAL, "x")
     ends.join()
@@ -192,6 +192,15 @@ def test_a_session_holds_a_bounded_number_of_streams_and_an_ended_one_makes_room
         ends.agent.receive_text(another.to_text(), ends.now, ends.wall)
     ends.agent.receive_text(replace(another, id="x", stream=999).to_text(), ends.now, ends.wall)
     assert json.loads(ends.agent.to_send()[0])["code"] == "busy"
+
+
+def test_a_command_that_was_not_sent_uses_up_no_number_and_no_room():
+    ends = Ends().join()
+    large = Command("c-1", "shell", "open", ends.wall, {"x": "y" * MAX_DATA})
+    with pytest.raises(MessageTooLarge):
+        ends.master.send(large, deadline=ends.now + 1, stream_owner="me")
+    assert ends.open("c-2").number == 1
+    assert list(ends.master._allotment._held) == [1]
 
 
 # -- windows
@@ -351,6 +360,21 @@ def test_an_agent_that_grants_what_it_does_not_read_fills_no_memory():
     assert ends.master.queued_frames == 0
 
 
+@pytest.mark.parametrize("kind", [Kind.DATA, Kind.END])
+def test_bytes_that_came_before_are_against_the_rules(kind):
+    stream = Stream(1, may_send=0, grants=10)
+    stream.receive(Frame(Kind.DATA, 1, 0, b"abc"))
+    with pytest.raises(StreamBroken) as broken:
+        stream.receive(Frame(kind, 1, 2))
+    assert broken.value.code is Code.PROTOCOL
+
+
+def test_a_window_of_the_owner_that_grants_nothing_does_not_pass():
+    ends, _ = opened(up=1000)
+    assert ends.master.relay(1, encode(Frame(Kind.WINDOW, 1, 1000)))
+    assert ends.master.to_send() == []
+
+
 def test_data_after_end_is_against_the_rules():
     stream = Stream(1, may_send=10, grants=10)
     stream.receive(Frame(Kind.END, 1, 0))
@@ -489,6 +513,8 @@ def test_the_end_of_a_session_names_the_streams_it_cuts():
     assert not ends.master.relay(1, encode(owner.stream.data(b"x")))
     ends.agent.close()
     assert ends.agent.live_streams == (1,)
+    with pytest.raises(InvalidState, match="closed"):
+        ends.agent.send_data(1, b"x")
     ends.agent.reset_stream(1, Code.INTERNAL, "x")
 
 
@@ -519,6 +545,13 @@ def test_bytes_that_make_no_frame_are_not_sent(payload):
     with pytest.raises(InvalidState):
         stream.data(payload)
     assert stream.sent == 0
+
+
+def test_a_detail_that_fits_no_frame_ends_nothing():
+    stream = Stream(1, may_send=0, grants=0)
+    with pytest.raises(MessageTooLarge):
+        stream.end({"x": "y" * MAX_DETAIL})
+    assert stream.state is State.OPEN
 
 
 # -- what goes first
