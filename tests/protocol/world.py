@@ -24,6 +24,8 @@ from agent_client.protocol.replay import ReplayGuard
 from tests.protocol.ends import FACTS, START
 
 PATIENCE = 10.0  # seconds a command may wait for its answer
+SMALLEST = 8  # bytes of a window
+MOST_ROUNDS = 1_000  # the most that is sent in the smallest windows takes half as many
 PATTERN = bytes(range(251)) * 1100  # no frame of it looks like another
 
 
@@ -135,7 +137,7 @@ class World:
         name, key = f"c-{len(self.owners)}", len(self.owners)
         owner = Owner(name, End(key, size), End(key, 2 * size))
         self.owners[name] = owner
-        command = Command(name, "shell", "open", START + self.now - 1000.0, {"window": 1 + size // 3})
+        command = Command(name, "shell", "open", START + self.now - 1000.0, {"window": SMALLEST + size // 3})
         self.to_holder.send(("ask", command, index % 2 == 0))
 
     def answer(self, index: int, size: int) -> None:
@@ -144,7 +146,7 @@ class World:
             command = self.asked.pop(index % len(self.asked))
             owner = self.owners[command.id]
             stream = self.agent.open_stream(
-                command.id, {"handle": "h"}, window=1 + size // 5, interactive=index % 2 == 0
+                command.id, {"handle": "h"}, window=SMALLEST + size // 5, interactive=index % 2 == 0
             )
             self.on_node[stream.number] = owner.node
 
@@ -403,7 +405,7 @@ class World:
 
     def settle(self) -> int:
         """Let everything go on until all streams are over; return how many rounds it took."""
-        for rounds in range(1, 200):
+        for rounds in range(1, MOST_ROUNDS):
             before = self._standing()
             self._round()
             if before == self._standing():
