@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 
 from agent_client.protocol import Code, Stream
 from agent_client.protocol.errors import StreamBroken
-from agent_client.protocol.frames import Frame, Kind
+from agent_client.protocol.events import CloseRequired, FrameReceived, StreamData
+from agent_client.protocol.frames import Frame, Kind, encode
 from agent_client.protocol.limits import MAX_WINDOW
 from tests.faults.counts import count
+from tests.protocol.ends import Ends
 from tests.protocol.world import World
 
 WORK = [
@@ -167,3 +169,25 @@ def test_whatever_frames_come_a_stream_takes_no_byte_beyond_its_window_nor_one_t
         assert stream.received == taken <= window
         assert stream.sendable <= MAX_WINDOW
     assert codes <= {Code.GAP, Code.WINDOW, Code.PROTOCOL}
+
+
+@pytest.mark.timeout(3600)
+@settings(max_examples=count(60, 5_000), deadline=None)
+@given(st.lists(FRAMES, max_size=20), st.sampled_from(["to_agent", "to_master"]))
+def test_whatever_frames_come_on_one_stream_the_others_know_nothing_of_it(frames, side):
+    ends = Ends().join()
+    attacked, other, came = ends.open("c-1"), ends.open("c-2"), 0
+    for kind, offset, payload in frames:
+        body = b"" if kind is Kind.WINDOW else payload
+        wrong = Frame(kind, attacked.number, came if offset is None else offset, body)
+        came += len(body) if kind is Kind.DATA and wrong.offset == came else 0
+        for event in getattr(ends, side)(encode(wrong)):
+            assert not isinstance(event, CloseRequired)
+            if isinstance(event, FrameReceived):
+                attacked.take(event.data)
+        ends.join()
+    other.give(other.stream.data(b"down"))
+    ends.agent.send_data(other.number, b"up")
+    ends.join()
+    assert other.data == b"up"
+    assert [event for event in ends.at_agent if event == StreamData(other.number, b"down")]
