@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from agent_client.calls import Call, Refused
 from agent_client.params import Param, checked
 from agent_client.protocol.codes import Code
 from agent_client.protocol.limits import MAX_WORD
 from agent_client.protocol.messages import Command
+from agent_client.streams import Opened
 
 ENTRY_POINTS = "yumna_agent.services"  # the group in which a package on the node offers a `Service`
 USUAL_TIMEOUT = 30.0  # seconds; longer than any of our own actions but `exec` takes
@@ -25,13 +26,18 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True)
 class Action:
-    """One thing a service can do. `run` gets the call and returns what JSON can hold, or raises `Refused`."""
+    """One thing a service can do. `run` gets the call and returns what JSON can hold, or raises `Refused`.
+
+    `opens` does it for a command that carries a stream, and says who is at the node's end of it. An action without
+    `run` is done in no other way.
+    """
 
     name: str
-    run: Callable[[Call], Any]
+    run: Optional[Callable[[Call], Any]] = None
     params: tuple[Param, ...] = ()
     timeout: float = USUAL_TIMEOUT
     longest: float = LONGEST_TIMEOUT
+    opens: Optional[Callable[[Call], Opened]] = None
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A command that passed all checks: `action.run(call)` does it."""
+    """A command that passed all checks: `run(call)` does it. With a stream it returns `Opened`."""
 
     name: str
-    action: Action
+    run: Callable[[Call], Any]
     call: Call
 
 
@@ -99,10 +105,12 @@ class Table:
                 Code.UNKNOWN_ACTION, f"service {command.service!r} has no action {command.action!r}"
             )
         name = f"{command.service}.{command.action}"
-        if command.stream is not None:
-            raise Refused(Code.INVALID_PARAMS, f"{name} opens no stream in this version of the agent")
+        run = action.run if command.stream is None else action.opens
+        if run is None:
+            wrong = "opens a stream, and the command names none" if action.run is None else "opens no stream"
+            raise Refused(Code.INVALID_PARAMS, f"{name} {wrong}")
         timeout = min(command.timeout or action.timeout, action.longest)
-        return Prepared(name, action, Call(command.id, checked(action.params, command.params), timeout))
+        return Prepared(name, run, Call(command.id, checked(action.params, command.params), timeout))
 
 
 def add_installed(table: Table) -> None:

@@ -4,16 +4,19 @@ import logging
 import selectors
 import time
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 from agent_client.backoff import Ending
 from agent_client.calls import Call, Refused
 from agent_client.commands import Table
 from agent_client.figures import Sampler
 from agent_client.inbox import Inbox
+from agent_client.lines import GONE, Lines
+from agent_client.outbox import Lane
+from agent_client.pace import Pace
 from agent_client.pool import Answer, Outcome, Pool
 from agent_client.printable import printable
-from agent_client.protocol import AgentSession, CloseCode, Code
+from agent_client.protocol import AgentSession, CloseCode, Code, ProtocolError
 from agent_client.protocol.events import (
     CancelReceived,
     CloseRequired,
@@ -28,6 +31,7 @@ from agent_client.protocol.messages import Command
 from agent_client.protocol.session import State
 from agent_client.reader import Closed, Item, Pinged, WrongFrame
 from agent_client.steady import steady
+from agent_client.streams import Opened
 from agent_client.wakeup import WakeUp
 from agent_client.wire import Wire, WireLost
 
@@ -83,6 +87,8 @@ class Conversation:
         self._wire = wire
         self._session = session
         self._staff = staff
+        self._lines = Lines(session, staff.wakeup.wake)
+        self._pace = Pace()
         self._calls: dict[str, Call] = {}
         self._connected_at = steady()
         self._opened_at: Optional[float] = None
@@ -101,8 +107,10 @@ class Conversation:
             end = End(Ending.LOST, f"the master sent what is no WebSocket: {exc}", close=exc.code)
         except WireLost as exc:
             end = End(Ending.LOST, str(exc))
-        self._session.close()
-        self._staff.inbox.close()
+        finally:
+            self._session.close()
+            self._staff.inbox.close()
+            self._lines.end()
         if end.close is not None:
             _close(self._wire, end.close, end.reason)
         return self._judged(end)
@@ -119,6 +127,7 @@ class Conversation:
         now = steady()
         self._check_timers(now)
         self._hear_threads()
+        self._serve_streams()
         self._write()
         events = self._wire.events(reading=self._reading)
         with selectors.DefaultSelector() as selector:
@@ -134,7 +143,7 @@ class Conversation:
             self._read()
 
     def _patience(self) -> float:
-        if self._reading and self._wire.pending:
+        if (self._reading and self._wire.pending) or (self._lines.waiting and self._has_room):
             return 0.0
         due = min(self._session.next_tick(), self._left_at)
         if self._session.state is State.CONNECTING:
@@ -160,12 +169,35 @@ class Conversation:
             say(self._session)
             self._collect()
 
+    def _serve_streams(self) -> None:
+        """Take bytes of streams while the line has room, so little that what is urgent does not wait for long."""
+        self._lines.settle()
+        self._collect()
+        while self._has_room and self._lines.pull(self._pace.piece):
+            self._collect()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._wire.outbox.size < min(FILL, 2 * self._pace.piece)
+
     def _collect(self) -> None:
-        for message in self._session.to_send():
-            self._wire.outbox.message(message)
+        while True:
+            messages = self._session.to_send()
+            if not messages:
+                return
+            for message in messages:
+                self._wire.outbox.message(message, self._lane(message))
+
+    def _lane(self, message: Union[str, bytes]) -> Lane:
+        bulk = None if isinstance(message, str) else self._lines.bulk(message)
+        if bulk is None:
+            return Lane.CONTROL
+        return Lane.BULK if bulk else Lane.INTERACTIVE
 
     def _write(self) -> None:
         sent = self._wire.write()
+        self._pace.wrote(sent, steady(), more=bool(self._wire.outbox))
+        self._wire.outbox.chunk = self._pace.piece
         if not self._reading and sent:
             self._session.heard(steady())  # nothing is read now, but a peer that takes bytes lives
         size = self._wire.outbox.size
@@ -205,6 +237,8 @@ class Conversation:
             elif isinstance(event, CloseRequired):
                 code = None if event.code == CloseCode.ABNORMAL else event.code
                 raise _Over(End(Ending.LOST, event.reason, close=code))
+            else:
+                self._lines.hear(event)
 
     def _open(self, event: SessionOpened) -> None:
         self._opened_at = steady()
@@ -226,7 +260,23 @@ class Conversation:
 
     def _deliver(self, command: Command, outcome: Outcome) -> None:
         """Send the answer of a command; in a thread of the pool. Nobody waits for it after the session."""
-        self._staff.inbox.put(self._session, lambda _session: self._answer(command.id, outcome))
+        opened = outcome.data if isinstance(outcome, Answer) and isinstance(outcome.data, Opened) else None
+        if opened is None:
+            self._staff.inbox.put(self._session, lambda _session: self._answer(command.id, outcome))
+            return
+        self._staff.inbox.put(
+            self._session,
+            lambda _session: self._open_stream(command.id, opened),
+            lambda: opened.endpoint.lost(Code.DISCONNECTED, GONE),
+        )
+
+    def _open_stream(self, command_id: str, opened: Opened) -> None:
+        self._calls.pop(command_id, None)
+        try:
+            self._lines.open(command_id, opened)
+        except ProtocolError as exc:
+            self._session.fail(command_id, Code.INTERNAL, f"the stream could not be opened: {exc}")
+            opened.endpoint.lost(Code.INTERNAL, str(exc))
 
     def _answer(self, command_id: str, outcome: Outcome) -> None:
         self._calls.pop(command_id, None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from agent_client.calls import Call, Refused
+from agent_client.children import exited, pidfd, signal_group
 from agent_client.protocol.codes import Code
 from agent_client.steady import steady
 from agent_client.wakeup import WakeUp
@@ -77,7 +78,7 @@ def execute(program: Program, call: Call) -> Finished:
         Refused: it cannot be started, was cancelled or took too long.
     """
     started = steady()
-    process = _start(program)
+    process = begin(program, stdin=bool(program.stdin))
     try:
         with _Watch(process, program.stdin, call) as watch:
             stopped = watch.until_over()
@@ -94,7 +95,12 @@ def execute(program: Program, call: Call) -> Finished:
     )
 
 
-def _start(program: Program) -> "subprocess.Popen[bytes]":
+def begin(program: Program, *, stdin: bool) -> "subprocess.Popen[bytes]":
+    """Start a program in a session of its own, with pipes for its output and, if asked, its input.
+
+    Raises:
+        Refused: it cannot be started.
+    """
     import subprocess
 
     try:
@@ -102,7 +108,7 @@ def _start(program: Program) -> "subprocess.Popen[bytes]":
             program.argv,
             cwd=program.cwd,
             env=program.env,
-            stdin=subprocess.PIPE if program.stdin else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -132,7 +138,7 @@ class _Watch:
         self._to_write = memoryview(stdin)
         self._selector = selectors.DefaultSelector()
         self._wakeup = WakeUp()
-        self._pidfd = _pidfd(process.pid)
+        self._pidfd = pidfd(process.pid)
 
     def __enter__(self) -> "_Watch":
         for pipe, kept in ((self._process.stdout, self.stdout), (self._process.stderr, self.stderr)):
@@ -163,20 +169,18 @@ class _Watch:
         """Return None when the process ended by itself, else why it was stopped; its group is dead then."""
         stopped: Optional[Refused] = None
         ends_at = float("inf")  # when the group gets SIGKILL
-        while not _exited(self._process.pid):
+        while not exited(self._process.pid):
             try:
                 self._call.check()
             except Refused as exc:
                 if stopped is None:
                     stopped, ends_at = exc, steady() + GRACE
-                    _signal_group(self._process.pid, signal.SIGTERM)
-                    _signal_group(
-                        self._process.pid, signal.SIGCONT
-                    )  # one that was stopped hears nothing else
+                    signal_group(self._process.pid, signal.SIGTERM)
+                    signal_group(self._process.pid, signal.SIGCONT)  # one that was stopped hears nothing else
                 elif steady() >= ends_at:
                     break
             self._move(min(self._call.remaining if stopped is None else ends_at - steady(), 60.0))
-        _signal_group(self._process.pid, signal.SIGKILL)
+        signal_group(self._process.pid, signal.SIGKILL)
         self._read_the_rest()
         return stopped
 
@@ -224,34 +228,16 @@ class _Watch:
             self._move(deadline - steady())
 
 
-def _exited(pid: int) -> bool:
-    """Tell whether our child ended, and leave it a zombie, so that its number stays taken."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _signal_group(pid: int, number: int) -> None:
-    # macOS answers EPERM for a group of zombies only.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-
-
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Kill what is left of the group, then let its number go."""
     import subprocess
 
     if process.returncode is None:
-        _signal_group(process.pid, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
         try:
             process.wait(REAP)
         except subprocess.TimeoutExpired:
             log.warning("process %s was killed but does not end, the kernel holds it", process.pid)
-
-
-def _pidfd(pid: int) -> Optional[int]:
-    if hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):  # Linux before 5.3, or a sandbox that forbids it
-            return os.pidfd_open(pid)
-    return None
 
 
 def _enlarge(fd: int) -> None:

@@ -29,6 +29,7 @@ class Outbox:
         self._pong: Optional[bytes] = None
         self._current = memoryview(b"")
         self.size = 0  # bytes that wait
+        self.chunk = CHUNK  # less on a slow line
 
     def __bool__(self) -> bool:
         return self.size > 0
@@ -75,7 +76,7 @@ class Outbox:
             frames.append(self._pong)
             self._pong = None
         for queue in self._lanes.values():
-            while queue and (not frames or gathered + len(queue[0]) <= CHUNK):
+            while queue and (not frames or gathered + len(queue[0]) <= self.chunk):
                 frames.append(queue.popleft())
                 gathered += len(frames[-1])
             if queue:

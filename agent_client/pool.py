@@ -147,7 +147,7 @@ def run(prepared: Prepared) -> Outcome:
     call.start_clock()
     try:
         call.check()
-        return Answer(prepared.action.run(call))
+        return Answer(prepared.run(call))
     except Refused as exc:
         return Failure(exc.code, str(exc)[:MAX_SENTENCE])
     except BaseException as exc:  # a service that calls sys.exit() must not take the thread with it

@@ -14,6 +14,8 @@ from agent_client.protocol.handshake import valid_agent_id, valid_secret
 
 SYSTEM_FILE = Path("/etc/yumna-agent/agent.env")
 LOCAL_FILE = Path(".env")
+USUAL_SHELL_KEEP = 1800  # seconds; a laptop that was closed for a lunch finds its shell again
+LONGEST_SHELL_KEEP = 7 * 86_400  # seconds; longer is what tmux and services are for
 MOST_MASTERS = 16  # more are a mistake, and a round through them would take minutes
 
 
@@ -39,6 +41,10 @@ TABLE = (
     Setting("AGENT_SECRET_FILE", "", "file that holds the secret, instead of AGENT_SECRET"),
     Setting("MASTER_CA_FILE", "", "certificates (PEM) to trust instead of the system's"),
     Setting("ALLOW_INSECURE", "0", "1 allows ws:// to a master on this machine"),
+    Setting("SHELL_KEEP", "1800", "seconds a shell goes on while nobody looks at it"),
+    Setting(
+        "SHELL_USER", "", "whose shells are opened when the agent runs as root; the agent's own without it"
+    ),
 )
 NAMES = frozenset(setting.name for setting in TABLE)
 SWITCHES = {
@@ -63,6 +69,8 @@ class Settings:
     secret: str = field(repr=False)
     ca_file: Optional[str] = None
     allow_insecure: bool = False
+    shell_keep: float = USUAL_SHELL_KEEP
+    shell_user: Optional[str] = None
     warnings: tuple[str, ...] = ()
 
 
@@ -117,6 +125,8 @@ def load(
         secret=_secret(values),
         ca_file=_ca_file(values),
         allow_insecure=allow_insecure,
+        shell_keep=_seconds(values, "SHELL_KEEP", USUAL_SHELL_KEEP, LONGEST_SHELL_KEEP),
+        shell_user=values.get("SHELL_USER") or None,
         warnings=tuple(values.warnings),
     )
 
@@ -151,6 +161,13 @@ def _switch(values: _Values, name: str) -> bool:
     if text not in SWITCHES:
         raise WrongSetting(f"{name} is {text!r}, expected 1 or 0")
     return SWITCHES[text]
+
+
+def _seconds(values: _Values, name: str, usual: int, longest: int) -> float:
+    text = values.get(name) or str(usual)
+    if not (text.isascii() and text.isdigit()) or int(text) > longest:
+        raise WrongSetting(f"{name} is {text!r}, expected 0 to {longest} seconds")
+    return float(text)
 
 
 def _masters(values: _Values, allow_insecure: bool) -> tuple[Address, ...]:

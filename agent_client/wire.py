@@ -1,6 +1,9 @@
 """Bytes in, bytes out: a non-blocking socket, TLS or not, that only the link's thread touches."""
 
+import contextlib
+import socket
 import ssl
+import sys
 from selectors import EVENT_READ, EVENT_WRITE
 
 from agent_client.dial import Connection
@@ -8,7 +11,10 @@ from agent_client.outbox import Outbox
 from agent_client.reader import Item, Reader
 
 READ_SIZE = 64 * 1024  # bytes a read
+UNSENT = 16 * 1024  # bytes in the kernel that are not on the line yet
 MOST_READS = 16  # before timers and sending have their turn again
+
+_NOTSENT_LOWAT = 25  # TCP_NOTSENT_LOWAT of Linux, which `socket` names from Python 3.12 on
 
 
 class WireLost(Exception):
@@ -21,6 +27,7 @@ class Wire:
     def __init__(self, connection: Connection) -> None:
         self.outbox = Outbox()
         self._sock = connection.sock
+        _keep_little_unsent(self._sock)
         self._reader = Reader()
         self._early = connection.received
         self._read_wants_write = False  # TLS may have to write to go on reading, and the other way round
@@ -99,6 +106,14 @@ class Wire:
     def close(self) -> None:
         """Give the socket back."""
         self._sock.close()
+
+
+def _keep_little_unsent(sock: socket.socket) -> None:
+    """Have the kernel hold few bytes that are not on the line: nothing urgent can pass them there (tcp(7))."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", _NOTSENT_LOWAT if sys.platform == "linux" else None)
+    if option is not None:
+        with contextlib.suppress(OSError):  # no TCP
+            sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
 
 
 def _reason(exc: OSError) -> str:

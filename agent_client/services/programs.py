@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent_client.calls import Call, Refused
-from agent_client.execution import Program, execute
+from agent_client.execution import Program, begin, execute
 from agent_client.protocol.codes import Code
 from agent_client.protocol.text import JsonObject
 from agent_client.settings import NAMES
+from agent_client.streams import Opened
+from agent_client.watch import Watch
 
 # Bytes of JSON for each output: control characters take six, a reply holds 256 KiB.
 LARGEST_SHOWN = 120 * 1024
@@ -37,14 +39,7 @@ def run_program(call: Call) -> JsonObject:
     Raises:
         Refused: it cannot be started, was cancelled or took too long.
     """
-    params = call.params
-    if (params["argv"] is None) == (params["shell"] is None):
-        raise Refused(Code.INVALID_PARAMS, "either parameter 'argv' or parameter 'shell' must be given")
-    argv = params["argv"] or [SHELL, "-c", params["shell"]]
-    if not argv[0]:
-        raise Refused(Code.INVALID_PARAMS, "parameter 'argv' names no program")
-    stdin = params["stdin"].encode("utf-8", "surrogatepass")
-    finished = execute(Program(argv, params["cwd"] or home(), child_environment(params["env"]), stdin), call)
+    finished = execute(_program(call), call)
     stdout, stdout_cut = shown(finished.stdout)
     stderr, stderr_cut = shown(finished.stderr)
     return {
@@ -56,10 +51,42 @@ def run_program(call: Call) -> JsonObject:
     }
 
 
+def stream_program(watch: Watch, call: Call) -> Opened:
+    """Run the same for a stream: it has no time limit, and ends with its stream at the latest.
+
+    Raises:
+        Refused: it cannot be started, there are too many, or nobody wants it any more.
+    """
+    from agent_client.services.streamed import INPUT_WINDOW, Running
+
+    program = _program(call)
+    if watch.busy:
+        raise Refused(Code.BUSY, "too many programs and shells run at streams, wait until one ends")
+    running = Running(begin(program, stdin=True), program.stdin, watch.wake)
+    watch.add(running)
+    try:
+        call.check()
+    except Refused as exc:
+        running.lost(exc.code, str(exc))
+        raise
+    return Opened({"pid": running.pid}, running, INPUT_WINDOW)
+
+
 def child_environment(added: Mapping[str, str]) -> dict[str, str]:
     """The agent's own environment without its settings, its secret among them, and with `added`."""
     inherited = {name: value for name, value in os.environ.items() if name not in NAMES | _SERVICE_ONLY}
     return {**inherited, **added}
+
+
+def _program(call: Call) -> Program:
+    params = call.params
+    if (params["argv"] is None) == (params["shell"] is None):
+        raise Refused(Code.INVALID_PARAMS, "either parameter 'argv' or parameter 'shell' must be given")
+    argv = params["argv"] or [SHELL, "-c", params["shell"]]
+    if not argv[0]:
+        raise Refused(Code.INVALID_PARAMS, "parameter 'argv' names no program")
+    stdin = params["stdin"].encode("utf-8", "surrogatepass")
+    return Program(argv, params["cwd"] or home(), child_environment(params["env"]), stdin)
 
 
 def home() -> str:

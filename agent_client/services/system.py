@@ -11,9 +11,11 @@ from agent_client.commands import Action, Service
 from agent_client.figures.sampler import Sampler, uptime
 from agent_client.machine import platform_name, python_version
 from agent_client.params import Flag, Param, Text, TextList, TextMap, Whole
+from agent_client.protocol.limits import MAX_WINDOW
 from agent_client.protocol.text import JsonObject
 from agent_client.services.processes import LONGEST_PAGE, SORTS, USUAL_PAGE, list_processes
-from agent_client.services.programs import run_program
+from agent_client.services.programs import run_program, stream_program
+from agent_client.watch import Watch
 
 EXEC_TIMEOUT = 60.0  # seconds, when the master names none
 LONGEST_EXEC = 3600.0  # seconds; it holds one of the pool's threads
@@ -26,8 +28,9 @@ LONGEST_PATH = 4096  # PATH_MAX
 _FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
-def service(sampler: Sampler) -> Service:
-    """Return the service; figures come from `sampler`."""
+def service(sampler: Sampler, watch: Optional[Watch] = None) -> Service:
+    """Return the service; figures come from `sampler`, programs at streams are followed by `watch`."""
+    watch = watch or Watch()
     return Service(
         "system",
         (
@@ -43,7 +46,14 @@ def service(sampler: Sampler) -> Service:
                     Param("full", Flag(), default=False),
                 ),
             ),
-            Action("exec", _exec, _EXEC_PARAMS, timeout=EXEC_TIMEOUT, longest=LONGEST_EXEC),
+            Action(
+                "exec",
+                _exec,
+                _EXEC_PARAMS,
+                timeout=EXEC_TIMEOUT,
+                longest=LONGEST_EXEC,
+                opens=lambda call: stream_program(watch, call),
+            ),
         ),
     )
 
@@ -54,6 +64,7 @@ _EXEC_PARAMS = (
     Param("cwd", Text(LONGEST_PATH, shortest=1)),
     Param("env", TextMap(Text(LONGEST_WORD), most=MOST_VARIABLES), default={}),
     Param("stdin", Text(256 * 1024), default=""),  # no longer one fits a message
+    Param("window", Whole(0, MAX_WINDOW)),  # with a stream
 )
 
 

@@ -3,6 +3,7 @@
 import json
 import queue
 import ssl
+import struct
 import threading
 import time
 import uuid
@@ -24,6 +25,8 @@ class Visit:
         self.master = master
         self.messages: queue.Queue[dict] = queue.Queue()
         self.said: list[str] = []  # every text, as it came
+        self.streams: dict[int, Stream] = {}
+        self.frames = 0  # binary messages so far
         self.over = threading.Event()
 
     def greet(self, **members: object) -> None:
@@ -65,6 +68,14 @@ class Visit:
     def reply(self, command_id: str, patience: float = PATIENCE) -> dict:
         return self.next(lambda message: message.get("requestId") == command_id, patience)
 
+    def open(self, service: str, action: str, *, window: int = 128 * 1024, **params: object) -> "Stream":
+        """Open a stream; what the reply says is in its `data`."""
+        stream = self.streams[len(self.streams) + 1] = Stream(self, len(self.streams) + 1, window)
+        reply = self.run(service, action, params={**params, "window": window}, stream=stream.number)
+        assert reply["status"] == "success", reply
+        stream.opened(reply["data"])
+        return stream
+
     def next(self, wanted, patience: float = PATIENCE) -> dict:
         """Return the next message that is `wanted` (a type, or a function), dropping others."""
         deadline = time.monotonic() + patience
@@ -78,6 +89,10 @@ class Visit:
         try:
             for text in self.socket:
                 self.master.reading.wait(PATIENCE)
+                if isinstance(text, bytes):
+                    self.frames += 1
+                    self.streams[struct.unpack_from("!BI", text)[1]].hear(text)
+                    continue
                 self.said.append(text)
                 message = json.loads(text)
                 if message.get("type") == "PING" and self.master.answers_pings:
@@ -93,6 +108,98 @@ class Visit:
             pass
         finally:
             self.over.set()
+
+
+DATA, WINDOW, END, RESET = range(4)
+HEADER = struct.Struct("!BIQ")
+
+
+class Stream:
+    """The master's end of a stream. What came waits in `data`; with `reads` its room is given back at once."""
+
+    def __init__(self, visit: Visit, number: int, window: int) -> None:
+        self.visit = visit
+        self.number = number
+        self.data: dict = {}
+        self.output = b""
+        self.position = 0  # of the next byte
+        self.reads = True
+        self.end: dict | None = None
+        self.reset: dict | None = None
+        self._window, self._granted = window, window
+        self._sent, self._may_send = 0, 0
+        self._changed = threading.Condition()
+
+    def opened(self, data: dict) -> None:
+        with self._changed:
+            self.data = data
+            self._may_send += data["window"]
+            self._changed.notify_all()
+
+    def hear(self, message: bytes) -> None:
+        """Take a frame; in the thread that reads the socket."""
+        kind, _, offset = HEADER.unpack_from(message)
+        payload = message[HEADER.size :]
+        with self._changed:
+            if kind == DATA:
+                assert offset == self.position
+                assert offset + len(payload) <= self._granted, "the agent sent beyond its window"
+                self.output += payload
+                self.position += len(payload)
+            elif kind == WINDOW:
+                self._may_send = max(self._may_send, offset)
+            elif kind == END:
+                assert offset == self.position
+                self.end = json.loads(payload) if payload else {}
+            else:
+                self.reset = json.loads(payload)
+            self._changed.notify_all()
+        if kind == DATA and self.reads and self.end is None:
+            self.grant()
+
+    def grant(self) -> None:
+        """Let the agent send a whole window beyond what came."""
+        if self.position + self._window >= self._granted + self._window // 2:
+            self._granted = self.position + self._window
+            self.frame(WINDOW, self._granted)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as the window allows."""
+        while data:
+            with self._changed:
+                assert self._changed.wait_for(lambda: self._sent < self._may_send or self.reset, PATIENCE)
+                assert self.reset is None
+                count = min(len(data), self._may_send - self._sent, 64 * 1024)
+                at, self._sent = self._sent, self._sent + count
+            self.frame(DATA, at, data[:count])
+            data = data[count:]
+
+    def write_end(self) -> None:
+        self.frame(END, self._sent)
+
+    def leave(self, code: str = "cancelled") -> None:
+        self.frame(RESET, self.position, json.dumps({"code": code, "error": "the test left"}).encode())
+
+    def frame(self, kind: int, offset: int, payload: bytes = b"") -> None:
+        self.visit.socket.send(HEADER.pack(kind, self.number, offset) + payload)
+
+    def until(self, fact, patience: float = 3 * PATIENCE) -> None:
+        with self._changed:
+            assert self._changed.wait_for(fact, patience), (self.output[-300:], self.end, self.reset)
+
+    def see(self, text: bytes) -> bytes:
+        """Wait until `text` came, and return all that came since the last time."""
+        self.until(lambda: text in self.output or self.reset)
+        with self._changed:
+            before, found, self.output = self.output.partition(text)
+        assert found, self.reset
+        return before
+
+    def run(self, line: str) -> bytes:
+        """Have a shell run a line, and return what that wrote; echoes hold neither mark as it is written."""
+        self.write(f"printf '<%s' A; {line}; printf '%s>' B\r".encode())
+        self.see(b"<A")
+        return self.see(b"B>").replace(b"\r\n", b"\n")
 
 
 class Master:

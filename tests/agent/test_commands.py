@@ -76,7 +76,7 @@ def test_a_package_on_the_node_adds_a_service_but_replaces_none(monkeypatch, cap
     made = table()
     add_installed(made)
     assert made.services == ("backup", "demo")
-    assert made.prepare(command(word="x")).action.run(Call("c", {"word": "x"}, 1)) == {"word": "x"}
+    assert made.prepare(command(word="x")).run(Call("c", {"word": "x"}, 1)) == {"word": "x"}
     assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
 
 

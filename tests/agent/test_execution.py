@@ -32,7 +32,7 @@ def prepare(timeout: float = 10.0, **params) -> tuple[Call, threading.Thread, li
     def run() -> None:
         prepared.call.start_clock()
         try:
-            outcome.append(prepared.action.run(prepared.call))
+            outcome.append(prepared.run(prepared.call))
         except Refused as exc:
             outcome.append(exc)
 

@@ -51,7 +51,7 @@ def test_hello_and_a_first_heartbeat_follow_the_ack(master, start_agent):
     visit = master.visit()
     hello = visit.next("HELLO")
     assert hello["session"] == "s-1"
-    assert hello["capabilities"] == ["agent", "system"]
+    assert hello["capabilities"] == ["agent", "shell", "system"]
     assert set(hello["host"]) == {"hostname", "platform", "arch", "python"}
     assert len(hello["machineId"]) in (0, 64)
     usage = visit.next("HEARTBEAT")["data"]

@@ -29,6 +29,11 @@ from agent_client.protocol.replay import ReplayGuard
 from agent_client.protocol.streams import STEPS, State, Step
 from agent_client.services import agent as agent_service
 from agent_client.services import system as system_service
+from agent_client.services.shell import LARGEST_SIDE, LARGEST_WINDOW, ShellService
+from agent_client.shells import MOST_SHELLS, Times
+from agent_client.shells.ring import LIMIT
+from agent_client.shells.shell import AHEAD, MOST_VIEWERS
+from agent_client.watch import MOST, Watch
 from tests.agent.test_hostile_master import WRONG
 from tests.docs.pages import blocks, page, rows, words
 from tests.faults.test_floods import ATTACKS, GONE
@@ -151,6 +156,16 @@ def test_the_states_of_a_stream_are_those_of_the_code():
         (r"(\d+)-byte header", limits.FRAME_HEADER),
         (r"(\d+) a minute of one \(address, id\)", attempts.MAX_PER_PAIR),
         (r"(\d+) of one address except", attempts.MAX_PER_ADDRESS),
+        (r"At most (\d+) programs and shells", MOST),
+        (r"`cols` and `rows` are 1 to (\d+)", LARGEST_SIDE),
+        (r"`window` is at most (\d+) KiB", LARGEST_WINDOW // 1024),
+        (r"the last (\d+) MiB do not reach", LIMIT // 1024**2),
+        (r"At most (\d+) look at one shell", MOST_VIEWERS),
+        (r"at most (\d+) shells are open", MOST_SHELLS),
+        (r"may type is (\d+) KiB behind", AHEAD // 1024),
+        (r"before a byte is lost for (\d+) s", Times(0).hold),
+        (r"For another (\d+) s it can be attached", Times(0).ended),
+        (r"kills (\d+) s later what is left", Times(0).grace),
         (r"at most (\d+) envelopes", letters.MAX_ENVELOPES),
         (r"a letter takes (\d+) KiB of them", links.BULK_LETTER // 1024),
         (r"a frame that waited (\d+) s", relaying.FRAME_WITHIN),
@@ -187,7 +202,11 @@ def test_the_agents_actions_and_their_parameters_are_those_of_the_page(tmp_path)
         "AGENT_SECRET": "rahasiadapur",
     }
     settings = load(environment, local_file=tmp_path / "none", system_file=tmp_path / "none")
-    services = [system_service.service(Sampler(best_source())), agent_service.service(settings, tuple)]
+    services = [
+        system_service.service(Sampler(best_source())),
+        ShellService(settings, Watch()).service(),
+        agent_service.service(settings, tuple),
+    ]
     built = {
         f"{service.name}.{action.name}": {param.name for param in action.params}
         for service in services
