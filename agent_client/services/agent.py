@@ -19,6 +19,8 @@ def service(settings: Settings, services: Callable[[], "tuple[str, ...]"]) -> Se
             "masters": [address.url for address in settings.masters],
             "caFile": settings.ca_file,
             "allowInsecure": settings.allow_insecure,
+            "shellKeep": settings.shell_keep,
+            "shellUser": settings.shell_user,
             "services": list(services()),
             "version": __version__,
         }

@@ -11,9 +11,6 @@ import signal
 import sys
 import termios
 
-# Whatever the agent was started to ignore: a shell hands it on to all it starts, and Ctrl-C does nothing.
-NORMAL = ("INT", "QUIT", "TSTP", "TTIN", "TTOU", "PIPE", "HUP", "TERM", "CHLD", "USR1", "USR2", "ALRM")
-
 
 def main() -> None:
     """Read the order, obey it step by step, and report the step that fails."""
@@ -22,9 +19,7 @@ def main() -> None:
     order = marshal.loads(_read(channel))  # noqa: S302 - from our parent, over a socket nobody else has
     step = "the terminal"
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for name in NORMAL:
-            signal.signal(getattr(signal, "SIG" + name), signal.SIG_DFL)
+        _make_signals_normal()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         if order["user"] is not None:
             step = "the user"
@@ -39,6 +34,17 @@ def main() -> None:
     except OSError as exc:
         os.write(channel, marshal.dumps((step, exc.errno or 0, exc.strerror or "")))
     os._exit(127)
+
+
+def _make_signals_normal() -> None:
+    """Ignore and block nothing: a shell hands that on to all it starts, and then Ctrl-C does nothing there.
+
+    The agent may have been started so (nohup, a job of a script), and Python itself ignores SIGPIPE and SIGXFSZ.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _enter(folders: "list[bytes]") -> None:

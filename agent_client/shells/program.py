@@ -19,7 +19,6 @@ class State(Enum):
     """Where a program is in its life."""
 
     RUNNING = "running"
-    TOLD = "told"  # to be hung up
     HUNG_UP = "hung_up"
     KILLED = "killed"
     OVER = "over"
@@ -28,16 +27,14 @@ class State(Enum):
 class Step(Enum):
     """What moves a program on."""
 
-    TELL = "tell"
     HANG_UP = "hang_up"
     KILL = "kill"
     EXIT = "exit"
 
 
 STEPS: dict[tuple[State, Step], State] = {
-    (State.RUNNING, Step.TELL): State.TOLD,
     (State.RUNNING, Step.EXIT): State.OVER,
-    (State.TOLD, Step.HANG_UP): State.HUNG_UP,
+    (State.RUNNING, Step.HANG_UP): State.HUNG_UP,
     (State.HUNG_UP, Step.KILL): State.KILLED,
     (State.HUNG_UP, Step.EXIT): State.OVER,
     (State.KILLED, Step.EXIT): State.OVER,
@@ -56,6 +53,7 @@ class Program:
         self.exit_code: Optional[int] = None  # minus the signal's number when a signal ended it
         self._process = process
         self._state = State.RUNNING
+        self._told = False
         self._kill_at = float("inf")
         self._due = float("inf")
         self.pidfd = pidfd(process.pid)
@@ -73,10 +71,9 @@ class Program:
         return self.pidfd if self._state is State.RUNNING else None
 
     def tell(self, kill_at: float) -> None:
-        """Have everything of the session hung up now, and what is left killed at `kill_at`."""
+        """Have everything of the session hung up now, and what is left killed at `kill_at`; from any thread."""
         self._kill_at = min(self._kill_at, kill_at)
-        if self._state is State.RUNNING:
-            self._step(Step.TELL)
+        self._told = True
         self._due = 0.0
 
     def due(self) -> float:
@@ -85,14 +82,17 @@ class Program:
 
     def look(self, now: float) -> None:
         """See whether it ended; hang up and kill when it is time. To be called early does no harm."""
-        self._due = float("inf") if self.file is not None else now + POLL
-        if self._state is State.RUNNING:
+        self._due = now + POLL if self.pidfd is None or self._told else float("inf")
+        if (
+            self._state is State.RUNNING and not self._told
+        ):  # asked after `_due` was set: nobody is told unheard
             if exited(self.pid):
                 self._reap()
             return
         groups = groups_of(self.pid)
-        if self._state is State.TOLD:
+        if self._state is State.RUNNING:
             self._step(Step.HANG_UP)
+            self._due = now + POLL
             signal_groups(
                 {self.pid, *groups}, signal.SIGHUP, signal.SIGCONT
             )  # what was stopped hears no other

@@ -289,7 +289,8 @@ class Shell:
             if not self._viewers and not self._closing and now >= self._keep_until:
                 self._closing = True
                 self._program.tell(now + self._times.grace)
-            self._program.look(now)
+        self._program.look(now)  # it may look through all processes, while others need the lock
+        with self._lock:
             if self._program.over:
                 self._step(Step.EXIT)
                 self._read_at = now + LINGER

@@ -71,7 +71,10 @@ class Visit:
     def open(self, service: str, action: str, *, window: int = 128 * 1024, **params: object) -> "Stream":
         """Open a stream; what the reply says is in its `data`."""
         stream = self.streams[len(self.streams) + 1] = Stream(self, len(self.streams) + 1, window)
-        reply = self.run(service, action, params={**params, "window": window}, stream=stream.number)
+        stream.command_id = self.command(
+            service, action, params={**params, "window": window}, stream=stream.number
+        )
+        reply = self.reply(stream.command_id)
         assert reply["status"] == "success", reply
         stream.opened(reply["data"])
         return stream
@@ -120,6 +123,7 @@ class Stream:
     def __init__(self, visit: Visit, number: int, window: int) -> None:
         self.visit = visit
         self.number = number
+        self.command_id = ""
         self.data: dict = {}
         self.output = b""
         self.position = 0  # of the next byte

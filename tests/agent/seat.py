@@ -1,5 +1,6 @@
 """A seat at the master's end of a stream, without a line in between: it takes from an endpoint as the link does."""
 
+import contextlib
 import itertools
 import os
 import threading
@@ -138,3 +139,12 @@ def members(session: int) -> "list[int]":
             if int(fields[3]) == session and fields[0] != "Z":
                 found.append(int(entry))
     return found
+
+
+def runs(session: int, name: str) -> bool:
+    """Tell whether a program runs in a session, and is no copy of the shell that starts it any more."""
+    for pid in members(session):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/comm") as comm:
+            if comm.read().strip() == name:
+                return True
+    return False

@@ -98,6 +98,9 @@ def test_plain_addresses_are_taken_on_this_machine_when_allowed(tmp_path, writte
         ({"AGENT_SECRET": None, "AGENT_SECRET_FILE": "/no/such/file"}, "cannot be read"),
         ({"ALLOW_INSECURE": "maybe"}, "ALLOW_INSECURE is 'maybe'"),
         ({"MASTER_CA_FILE": "/no/such/file"}, "MASTER_CA_FILE"),
+        ({"SHELL_KEEP": "long"}, "SHELL_KEEP is 'long'"),
+        ({"SHELL_KEEP": "-1"}, "SHELL_KEEP is '-1'"),
+        ({"SHELL_KEEP": "604801"}, "expected 0 to 604800 seconds"),
         ({"MASTER_URL": "ws://master-panel.com"}, "not encrypted"),
         ({"MASTER_URL": "ws://master-panel.com", "ALLOW_INSECURE": "1"}, "not encrypted"),
         ({"MASTER_URL": "http://127.0.0.1.example.org", "ALLOW_INSECURE": "1"}, "not encrypted"),
@@ -161,3 +164,10 @@ def test_a_wrong_setting_ends_the_agent_with_one_line_and_code_2(tmp_path, chang
     assert len(done.stderr.splitlines()) == 1
     assert next(iter(changes)) in done.stderr
     assert "rahasiadapur" not in done.stderr
+
+
+def test_how_long_a_shell_is_kept_and_whose_it_is_can_be_set(tmp_path):
+    settings = read(tmp_path)
+    assert (settings.shell_keep, settings.shell_user) == (1800, None)
+    settings = read(tmp_path, SHELL_KEEP="60", SHELL_USER="deploy")
+    assert (settings.shell_keep, settings.shell_user) == (60, "deploy")

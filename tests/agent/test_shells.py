@@ -15,8 +15,9 @@ from agent_client.shells import MOST_SHELLS, start
 from agent_client.shells.ring import LIMIT, Ring
 from agent_client.shells.shell import AHEAD, MOST_VIEWERS, TYPED, UNREAD
 from agent_client.streams import Broken, Done
-from tests.agent.seat import alive, desk, members
+from tests.agent.seat import alive, desk, members, runs
 from tests.agent.test_link import wait_for
+from tests.agent.test_process import pythons
 from tests.docs.pages import ROOT
 
 
@@ -71,7 +72,7 @@ def test_a_user_without_a_shell_gets_bash_and_without_bash_sh(monkeypatch):
         assert seat.data["shell"] == "/bin/sh"
         assert seat.run("echo $0") == b"-sh\n"
         seat.type("sleep 60\r")
-        seat.see(b"sleep 60\r\n")
+        wait_for(lambda: runs(seat.data["pid"], "sleep"))
         seat.type("\x03")
         assert seat.run("echo back") == b"back\n"
 
@@ -101,12 +102,12 @@ def test_ctrl_c_works_and_ctrl_z_stops():
         seat = one.open()
         seat.run("true")
         seat.type("sleep 60\r")
-        seat.see(b"sleep 60\r\n")
+        wait_for(lambda: runs(seat.data["pid"], "sleep"))
         seat.type("\x03")
         seat.type("echo code=$?\r")
         seat.see(b"code=130")
         seat.type("sleep 61\r")
-        seat.see(b"sleep 61\r\n")
+        wait_for(lambda: runs(seat.data["pid"], "sleep"))
         seat.type("\x1a")
         seat.see(b"Stopped")
         assert b"sleep 61" in seat.run("jobs")
@@ -479,6 +480,47 @@ def test_an_agent_without_a_shell_pays_nothing_for_them():
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
     loaded = set(eval(done.stdout)) - {"marshal"}
     assert not loaded, done.stderr
+
+
+OPEN_AND_CLOSE = """
+import time
+from agent_client.protocol.codes import Code
+from agent_client.shells import Shells, Times, Wishes
+from agent_client.watch import Watch
+watch = Watch()
+shells = Shells(watch, Times(60.0))
+opened = shells.open(Wishes(80, 24), None, lambda: None)
+class Line:
+    number = 1
+    def wake(self): pass
+    def consumed(self, count): pass
+opened.endpoint.attach(Line())
+opened.endpoint.received(b"echo $((6 * 7))$(tty); exit 5\\r")
+output = end = b""
+deadline = time.monotonic() + 20
+while end in (b"", None) or isinstance(end, bytes):
+    output += end or b""
+    assert time.monotonic() < deadline, output
+    end = opened.endpoint.take(4096)
+    if end is None:
+        time.sleep(0.01)
+assert b"42/dev/pts/" in output, output
+assert end.detail == {"exitCode": 5}, end
+shells.stop()
+assert watch.stop(10)
+"""
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_a_shell_is_opened_and_ended_on_every_python_here(python, tmp_path):
+    done = subprocess.run(
+        [python, "-c", OPEN_AND_CLOSE],
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_ring_keeps_the_last_bytes_and_counts_all():

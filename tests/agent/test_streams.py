@@ -1,9 +1,18 @@
 """Streams of an agent against a real master over real sockets: shells, and programs as they run."""
 
+import os
+import struct
+import subprocess
+import sys
+import time
+
 import pytest
 
-from tests.agent.real_master import Master
+from tests.agent.real_master import DATA, Master
+from tests.agent.seat import alive, members, runs
+from tests.agent.test_execution import LIBC_OWN
 from tests.agent.test_link import url, wait_for
+from tests.docs.pages import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +73,227 @@ def test_a_shell_outlives_its_session_and_no_byte_is_missing(master, visit):
         assert shell.data["offset"] == offset
     shell.until(lambda: shell.end is not None)
     assert kept + shell.output == "".join(f"{number}\r\n" for number in range(1, 100_001)).encode()
+
+
+def records(data: bytes) -> "dict[int, bytes]":
+    """Take apart what a program at a stream wrote: by output."""
+    found = {1: b"", 2: b""}
+    while data:
+        output, length = struct.unpack_from("!BI", data)
+        assert len(data) >= 5 + length, "the last record is cut"
+        found[output] += data[5 : 5 + length]
+        data = data[5 + length :]
+    return found
+
+
+def test_a_program_at_a_stream_is_fed_and_heard_while_it_runs(visit):
+    running = visit.open("system", "exec", shell="echo began >&2; cat; exit 4", stdin="first ")
+    running.until(lambda: b"began" in running.output)
+    running.write(b"second ")
+    running.until(lambda: b"second" in running.output)
+    running.write_end()
+    running.until(lambda: running.end is not None)
+    assert records(running.output) == {1: b"first second ", 2: b"began\n"}
+    assert running.end["exitCode"] == 4
+    assert running.end["durationMs"] >= 0
+
+
+def test_ten_megabytes_go_through_a_program_and_come_back_whole(visit):
+    noise = os.urandom(10_000_000)
+    running = visit.open("system", "exec", argv=["cat"])
+    running.write(noise)
+    running.write_end()
+    running.until(lambda: running.end is not None)
+    assert records(running.output)[1] == noise
+
+
+def test_a_program_that_does_not_listen_ends_all_the_same(visit):
+    running = visit.open("system", "exec", shell="exec <&-; sleep 0.3; echo done")
+    running.write(b"x" * 1_000_000)
+    running.until(lambda: running.end is not None)
+    assert records(running.output)[1] == b"done\n"
+    running.write(b"x" * 100_000)  # what comes after the end is taken and dropped
+    running.write_end()
+    assert visit.run("agent", "ping")["status"] == "success"
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_program_nobody_reads_from_waits_and_costs_no_memory(visit):
+    idle = visit.open("system", "exec", window=65_536, argv=["yes"])
+    idle.reads = False
+    idle.until(lambda: idle.position >= 65_536)
+    pid = idle.data["pid"]
+    before = resident()
+
+    def ticks() -> int:
+        with open(f"/proc/{pid}/stat") as stat:
+            return sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13]))
+
+    wait_for(lambda: (ticks(), time.sleep(0.3))[0] == ticks(), 30)  # it does not run any more
+    assert idle.position == 65_536
+    assert resident() - before < 4 * 1024 * 1024
+    idle.grant()
+    idle.until(lambda: idle.position > 100_000)  # and goes on when there is room
+    idle.leave()
+    wait_for(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize("how", ["reset", "cancel", "session"])
+def test_a_program_dies_with_its_stream_and_all_its_group(visit, tmp_path, how):
+    pids = tmp_path / "pids"
+    script = (
+        f"trap '' TERM; sleep 60 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; while :; do sleep 1; done"
+    )
+    running = visit.open("system", "exec", shell=script)
+    wait_for(pids.exists)
+    if how == "reset":
+        running.leave()
+    elif how == "cancel":
+        visit.send({"type": "CANCEL", "id": running.command_id})
+        running.until(lambda: running.reset)
+        assert running.reset["code"] == "cancelled"
+    else:
+        visit.socket.close(1012)
+    for pid in map(int, pids.read_text().split()):
+        wait_for(lambda pid=pid: not alive(pid))
+
+
+@pytest.mark.parametrize(
+    ("service", "action", "params", "stream", "word"),
+    [
+        ("shell", "open", {"cols": 80, "rows": 24}, {}, "stream"),
+        ("agent", "ping", {}, {"stream": 1}, "stream"),
+        ("shell", "open", {"cols": 0, "rows": 24}, {"stream": 1}, "cols"),
+        ("shell", "open", {"cols": 80, "rows": 24, "window": 262_145}, {"stream": 1}, "window"),
+        ("system", "exec", {}, {"stream": 1}, "argv"),
+    ],
+)
+def test_a_wrong_wish_for_a_stream_is_refused(visit, service, action, params, stream, word):
+    reply = visit.run(service, action, params=params, **stream)
+    assert reply["code"] == "invalid_params"
+    assert word in reply["error"]
+
+
+def test_a_shell_whose_session_ends_before_it_is_opened_waits_for_whoever_comes(master, visit):
+    visit.command("shell", "open", params={"cols": 80, "rows": 24}, stream=1)
+    visit.socket.close(1012)
+    visit = master.visit()
+    visit.next("HELLO")
+    wait_for(lambda: [s["viewers"] for s in visit.run("shell", "list")["data"]["shells"]] in ([0], []))
+
+
+def test_a_keystroke_does_not_wait_for_bulk(visit):
+    shell = visit.open("shell", "open", cols=80, rows=24)
+    shell.run("true")
+    flood = visit.open("system", "exec", argv=["yes"])
+    flood.until(lambda: flood.position > 1_000_000)
+    slowest = 0.0
+    for number in range(20):
+        started = time.monotonic()
+        assert shell.run(f"echo {number}") == b"%d\n" % number
+        slowest = max(slowest, time.monotonic() - started)
+        flood.output = b""
+    assert slowest < 2.0
+    before = flood.position
+    flood.until(lambda: flood.position > before)  # and bulk goes on
+    flood.leave()
+
+
+def test_ctrl_c_ends_a_flood_at_once(visit):
+    shell = visit.open("shell", "open", cols=80, rows=24, window=262_144)
+    shell.run("true")
+    shell.write(b"yes\r")
+    shell.until(lambda: shell.position > 1_000_000)
+    started = time.monotonic()
+    shell.write(b"\x03")
+    shell.see(b"^C")
+    assert shell.run("echo back") == b"back\n"
+    assert time.monotonic() - started < 3.0
+
+
+def test_a_broken_rule_ends_its_stream_and_no_other(visit):
+    first = visit.open("shell", "open", cols=80, rows=24)
+    second = visit.open("shell", "open", cols=80, rows=24)
+    first.run("true")
+    first.frame(DATA, 10_000, b"out of order")
+    first.until(lambda: first.reset)
+    assert first.reset["code"] == "gap"
+    assert second.run("echo fine") == b"fine\n"
+    told = {shell["handle"]: shell for shell in visit.run("shell", "list")["data"]["shells"]}
+    assert told[first.data["handle"]]["viewers"] == 0
+    again = visit.open(
+        "shell",
+        "attach",
+        handle=first.data["handle"],
+        offset=told[first.data["handle"]]["offset"],
+        cols=80,
+        rows=24,
+        write=True,
+    )
+    assert again.run("echo still here") == b"still here\n"
+
+
+def test_many_streams_at_once_each_whole(visit):
+    asked = [visit.open("system", "exec", shell=f"seq {n} 60000") for n in range(20)]
+    for n, running in enumerate(asked):
+        running.until(lambda running=running: running.end is not None)
+        assert records(running.output)[1] == "".join(f"{i}\n" for i in range(n, 60_001)).encode()
+
+
+IN_A_SCRIPT = "trap '' INT QUIT TSTP HUP TTIN TTOU; exec \"$0\" -m agent_client"
+
+
+@pytest.fixture
+def program(master, tmp_path):
+    """The agent as a process of its own, started by a script that ignores what scripts ignore."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "MASTER_URL": f"ws://127.0.0.1:{master.port}",
+        "ALLOW_INSECURE": "1",
+        "AGENT_ID": "agent-home-server",
+        "AGENT_SECRET": "canary-7f3a",
+    }
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", IN_A_SCRIPT, sys.executable], cwd=tmp_path, env=environment, start_new_session=True
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_ctrl_c_works_although_the_agent_was_started_to_ignore_it_and_no_secret_is_there(master, program):
+    visit = master.visit(30)
+    shell = visit.open("shell", "open", cols=80, rows=24)
+    shell.run("true")
+    shell.write(b"sleep 60\r")
+    wait_for(lambda: runs(shell.data["pid"], "sleep"))
+    shell.write(b"\x03")
+    shell.write(b"echo code=$?\r")
+    shell.see(b"code=130")
+    ignored = int(shell.run("grep SigIgn /proc/self/status").split()[1], 16)
+    assert ignored & ~LIBC_OWN == 0
+    assert b"canary" not in shell.run("env; cat /proc/$$/environ")
+    program.terminate()
+    assert program.wait(15) == 0
+    assert members(shell.data["pid"]) == []
+
+
+def test_an_agent_that_is_killed_takes_its_shells_along(master, program):
+    visit = master.visit(30)
+    shells = [visit.open("shell", "open", cols=80, rows=24) for _ in range(3)]
+    shells[0].run("sleep 71 & true")
+    shells[1].write(b"sleep 72\r")
+    shells[2].reads = False
+    shells[2].write(b"yes\r")
+    shells[2].until(lambda: shells[2].position > 50_000)
+    wait_for(lambda: all(len(members(shell.data["pid"])) == 2 for shell in shells))
+    program.kill()
+    program.wait()
+    for shell in shells:
+        wait_for(lambda shell=shell: members(shell.data["pid"]) == [])

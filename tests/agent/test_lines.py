@@ -1,0 +1,183 @@
+"""Whose turn it is on the line, and how much: the agent's streams without a socket."""
+
+import threading
+
+import pytest
+
+from agent_client.lines import Lines
+from agent_client.outbox import Lane, Outbox
+from agent_client.pace import LARGEST, SMALLEST, Pace
+from agent_client.protocol import AgentSession, Code
+from agent_client.protocol.frames import Kind, decode
+from agent_client.protocol.messages import Command, HandshakeAck
+from agent_client.protocol.replay import ReplayGuard
+from agent_client.streams import Broken, Done, Opened
+from tests.protocol.ends import FACTS
+
+
+class Source:
+    """Gives what it was told to, in order."""
+
+    def __init__(self, *gives, interactive: bool = False) -> None:
+        self.gives = list(gives)
+        self.interactive = interactive
+        self.line = None
+        self.got = b""
+        self.ends: list = []
+
+    def attach(self, line) -> None:
+        self.line = line
+        line.wake()
+
+    def take(self, most: int):
+        if not self.gives:
+            return None
+        if not isinstance(self.gives[0], bytes):
+            return self.gives.pop(0)
+        chunk, self.gives[0] = self.gives[0][:most], self.gives[0][most:]
+        if not self.gives[0]:
+            self.gives.pop(0)
+        return chunk or None
+
+    def received(self, data: bytes) -> None:
+        self.got += data
+
+    def ended(self, detail) -> None:
+        self.ends.append(detail)
+
+    def lost(self, code: Code, error: str) -> None:
+        self.ends.append(code)
+
+
+class Desk:
+    """A session whose master asks for streams, and the lines of it."""
+
+    def __init__(self) -> None:
+        self.session = AgentSession(FACTS, ReplayGuard(), now=0.0)
+        self.session.receive_text(HandshakeAck("s", 0.0).to_text(), 0.0, 0.0)
+        self.woken = threading.Event()
+        self.lines = Lines(self.session, self.woken.set)
+        self.asked = 0
+        self.sent()
+
+    def open(self, source: Source, **params) -> Source:
+        self.asked += 1
+        command = Command(f"c{self.asked}", "a", "b", 0.0, params, stream=self.asked)
+        self.session.receive_text(command.to_text(), 0.0, 0.0)
+        self.lines.open(command.id, Opened({}, source, 1000))
+        return source
+
+    def pull(self, piece: int = 1000) -> None:
+        while self.lines.pull(piece):
+            pass
+
+    def sent(self) -> list:
+        frames = []
+        while messages := self.session.to_send():
+            frames += [decode(message) for message in messages if isinstance(message, bytes)]
+        return frames
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_terminals_go_first_and_bulk_takes_turns(desk):
+    desk.open(Source(b"a" * 3000))
+    desk.open(Source(b"b" * 3000))
+    desk.open(Source(b"c" * 3000, interactive=True))
+    order = []
+    while desk.lines.pull(1000):
+        order += [frame.stream for frame in desk.sent()]
+    assert order == [3, 1, 2, 1, 2, 1, 2]
+
+
+def test_nothing_is_taken_beyond_the_window_and_more_when_it_grows(desk):
+    source = desk.open(Source(b"x" * 5000), window=1500)
+    desk.pull()
+    assert sum(len(frame.payload) for frame in desk.sent()) == 1500
+    assert not desk.lines.waiting
+    for event in desk.session.receive_bytes(b"\1\0\0\0\1" + (3000).to_bytes(8, "big"), 0.0):
+        desk.lines.hear(event)
+    assert desk.lines.waiting
+    desk.pull()
+    assert sum(len(frame.payload) for frame in desk.sent()) == 1500
+    assert len(source.gives[0]) == 2000
+
+
+def test_an_end_or_a_fault_needs_no_window(desk):
+    desk.open(Source(Done({"exitCode": 0})), window=0)
+    desk.open(Source(Broken(Code.GAP, "too far behind")), window=0)
+    desk.pull()
+    assert [(frame.stream, frame.kind) for frame in desk.sent()] == [(2, Kind.RESET), (1, Kind.END)]
+
+
+def test_one_who_sleeps_is_not_asked_until_it_wakes(desk):
+    source = desk.open(Source())
+    desk.pull()
+    desk.woken.clear()
+    source.gives.append(b"late")
+    assert not desk.lines.pull(1000)
+    source.line.wake()
+    assert desk.woken.is_set()
+    desk.pull()
+    assert [frame.payload for frame in desk.sent()] == [b"late"]
+
+
+def test_room_is_given_back_as_bytes_are_consumed(desk):
+    source = desk.open(Source(interactive=True))  # windows of bulk would grow
+    for event in desk.session.receive_bytes(b"\0\0\0\0\1" + bytes(8) + b"y" * 800, 0.0):
+        desk.lines.hear(event)
+    assert source.got == b"y" * 800
+    desk.lines.settle()
+    assert not desk.sent()
+    source.line.consumed(800)
+    desk.lines.settle()
+    (window,) = desk.sent()
+    assert (window.kind, window.offset) == (Kind.WINDOW, 1800)
+
+
+def test_the_end_of_the_session_reaches_every_endpoint_once(desk):
+    sources = [desk.open(Source(b"x" * 10)) for _ in range(3)]
+    desk.session.close()
+    desk.lines.end()
+    desk.lines.end()
+    assert [source.ends for source in sources] == [[Code.DISCONNECTED]] * 3
+    assert not desk.lines.pull(1000)
+    sources[0].line.wake()  # a thread that does not know yet
+    sources[0].line.consumed(5)
+    assert not desk.lines.pull(1000)
+
+
+def test_on_a_slow_line_a_piece_takes_a_twentieth_of_a_second():
+    pace = Pace()
+    assert pace.piece == LARGEST
+    for turn in range(50):  # 1 Mbit/s
+        pace.wrote(12_500, turn * 0.1, more=True)
+    assert 5_000 < pace.piece < 8_000
+    for turn in range(50):  # 56 kbit/s
+        pace.wrote(700, 10 + turn * 0.1, more=True)
+    assert pace.piece == SMALLEST
+    for turn in range(50):  # 1 Gbit/s
+        pace.wrote(125_000, 20 + turn * 0.001, more=True)
+    assert pace.piece == LARGEST
+
+
+def test_pauses_of_a_sender_do_not_make_a_line_slow():
+    pace = Pace()
+    for turn in range(100):
+        pace.wrote(1000, turn * 1.0, more=False)
+    assert pace.piece == LARGEST
+
+
+def test_what_waits_in_the_outbox_is_passed_by_what_is_urgent():
+    outbox = Outbox()
+    outbox.chunk = 1000
+    for _ in range(4):
+        outbox.message(b"b" * 900, Lane.BULK)
+    first = bytes(outbox.peek())
+    outbox.message(b"key", Lane.INTERACTIVE)
+    outbox.sent(len(first))
+    assert len(first) < 1000  # one frame of bulk, which is finished
+    assert outbox.peek()[1] & 0x7F == len(b"key")
