@@ -32,6 +32,7 @@ log = logging.getLogger("tunnel.switchboard")
 
 JOIN_PATIENCE = 2.0  # seconds a caller waits for the first subscription
 LINK_TICK = 1.0  # seconds between the signs of life on a link that carries commands
+LINK_STALL = 2.0  # seconds late; who was held up so long judges the others a tick later
 LINK_SILENCE = 5.0  # seconds without a letter that end such a link
 MAX_GONE = 1_000  # inboxes of workers that have left; a route to one of them is a moment old
 ROUTE_TRIES = 2  # a route may be out of date once; nothing was sent to the agent then
@@ -271,16 +272,18 @@ class Switchboard:
 
     async def _tick_for_ever(self) -> None:
         while True:
+            before = time.monotonic()
             await asyncio.sleep(LINK_TICK)
-            self._tick()
+            self._tick(late=time.monotonic() - before > LINK_TICK + LINK_STALL)
 
-    def _tick(self) -> None:
+    def _tick(self, *, late: bool = False) -> None:
         """Give a sign of life on each link that carries commands or streams, and end those that give none."""
         for address in self._calls.addresses | self._streams.addresses | self._holding.callers:
             owned, carried = self._streams.calls(address), self._relays.calls(address)
             with suppress(OutletFull):
                 self.bus.put(address, {"kind": "alive", "owned": owned, "carried": carried})
-        self._calls.lose_silent(LINK_SILENCE)
-        self._streams.lose_silent(LINK_SILENCE)
-        self._holding.stop_serving_silent(LINK_SILENCE)
+        if not late:  # a process that was held up has not read yet what was said meanwhile
+            self._calls.lose_silent(LINK_SILENCE)
+            self._streams.lose_silent(LINK_SILENCE)
+            self._holding.stop_serving_silent(LINK_SILENCE)
         self.bus.prune()

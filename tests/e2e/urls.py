@@ -46,7 +46,7 @@ async def run_bare(request: HttpRequest, agent_id: str, count: int) -> JsonRespo
 
 
 async def read_stream(request: HttpRequest, agent_id: str, action: str) -> StreamingHttpResponse:
-    """Pass on what comes: records of length and bytes, the last of no bytes and how it ended as JSON."""
+    """Pass on what comes: a byte once it is tried, records of length and bytes, and after an empty one how it ended."""
     server = await Server.objects.aget(agent_id=agent_id)
 
     async def records() -> AsyncIterator[bytes]:
@@ -54,14 +54,14 @@ async def read_stream(request: HttpRequest, agent_id: str, action: str) -> Strea
         try:
             params = request.GET.dict()
             async with await nodes.open_stream(server, "test", action, params, actor=CONSOLE) as stream:
-                yield struct.pack("!I", 0) + struct.pack("!I", stream.number)
+                yield b"."
                 async for piece in stream:
                     yield struct.pack("!I", len(piece)) + piece
                 told["end"] = stream.end_detail
         except StreamLost as exc:
             told["lost"] = exc.code
         except CommandError as exc:
-            yield struct.pack("!I", 0) + struct.pack("!I", 0)
+            yield b"!"
             told["code"] = exc.code
         yield struct.pack("!I", 0) + json.dumps(told).encode()
 

@@ -10,7 +10,7 @@ from agent_client.protocol import CloseCode, Code
 from servers.errors import StreamLost
 from tests.tunnel.nodes import Node, Sockets, bare, silent
 from tests.tunnel.waiting import until
-from tunnel import relaying, routes
+from tunnel import metrics, relaying, routes
 from tunnel import switchboard as switchboard_module
 from tunnel.outcomes import Outcome
 from tunnel.requests import Request
@@ -256,6 +256,7 @@ async def test_a_lost_letter_to_the_holder_ends_the_streams_on_both_sides(relaye
 
 
 async def test_a_letter_that_is_not_published_ends_its_streams_and_no_others(relayed, monkeypatch):
+    monkeypatch.setattr(relaying, "SETTLED", 1.0)
     stream, other = await relayed.open(), await relayed.open()
     outlet = relayed.holder.bus._outlet(relayed.owner.bus.inbox)
     await outlet.flush()
@@ -291,6 +292,16 @@ async def test_a_holder_that_falls_silent_ends_its_owners_streams(relayed, monke
     assert lost.value.code == "relay_lost"
 
 
+async def test_a_process_that_was_held_up_does_not_miss_the_others_before_it_has_read(relayed, monkeypatch):
+    stream = await relayed.open()
+    monkeypatch.setattr(switchboard_module, "LINK_SILENCE", 0.0)
+    relayed.owner._tick(late=True)
+    relayed.holder._tick(late=True)
+    assert not stream.over
+    relayed.owner._tick()
+    assert stream.over
+
+
 async def test_an_idle_stream_lives_as_long_as_both_sides_say_so(relayed, monkeypatch):
     monkeypatch.setattr(switchboard_module, "LINK_SILENCE", 1.5)
     monkeypatch.setattr(relaying, "SETTLED", 0.5)
@@ -313,6 +324,7 @@ async def test_a_stream_that_only_one_side_knows_is_ended(relayed, monkeypatch, 
     assert await other.read() == b"untouched"
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_a_newer_session_of_the_agent_elsewhere_ends_the_streams_of_a_killed_holder(
     relayed, monkeypatch
 ):
@@ -355,3 +367,23 @@ async def test_a_crowded_line_stops_windows_from_growing(pair):
     for event in session._measured(0.01):
         pair.node.connection._on_rtt(event)
     await until(lambda: stream._stream.most == most)
+
+
+async def test_streams_and_their_bytes_are_counted(pair):
+    def counted(name: str) -> float:
+        text = metrics.exposition()[0].decode()
+        lines = [line for line in text.splitlines() if line.startswith(f"yumna_tunnel_{name}")]
+        return float(lines[0].split()[-1]) if lines else 0.0
+
+    into = 'stream_bytes_total{direction="from_node",kind="exec"}'
+    out = 'stream_bytes_total{direction="to_node",kind="exec"}'
+    opened = counted('streams_open{kind="exec"}')
+    before = counted(into), counted(out)
+    stream = await pair.open()
+    assert counted('streams_open{kind="exec"}') == opened + 1
+    pair.node.write(stream.number, bytes(1000))
+    await stream.write(bytes(10))
+    assert await stream.read() == bytes(1000)
+    await stream.reset()
+    assert (counted(into) - before[0], counted(out) - before[1]) == (1000, 10)
+    assert counted('streams_open{kind="exec"}') == opened
