@@ -35,8 +35,8 @@ class Library:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept."""
-        return ROOT / self.place / f"{self.name}-{self.version}"
+        """Where it is kept, under the name that npm gives its package: `@xterm/xterm` is `xterm-xterm-6.0.0`."""
+        return ROOT / self.place / f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}"
 
 
 LIBRARIES = (
@@ -47,6 +47,54 @@ LIBRARIES = (
         "sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
         "tunnel/static/tunnel/vendor",
         ("dist/uPlot.iife.min.js", "dist/uPlot.min.css", "LICENSE"),
+    ),
+    Library(
+        "@xterm/xterm",
+        "6.0.0",
+        "MIT",
+        "sha512-TQwDdQGtwwDt+2cgKDLn0IRaSxYu1tSUjgKarSDkUM0ZNiSRXFpjxEsvc/Zgc5kq5omJ+V0a8/kIM2WD3sMOYg==",
+        "tunnel/static/tunnel/vendor",
+        ("lib/xterm.js", "css/xterm.css", "LICENSE"),
+    ),
+    Library(
+        "@xterm/addon-fit",
+        "0.11.0",
+        "MIT",
+        "sha512-jYcgT6xtVYhnhgxh3QgYDnnNMYTcf8ElbxxFzX0IZo+vabQqSPAjC3c1wJrKB5E19VwQei89QCiZZP86DCPF7g==",
+        "tunnel/static/tunnel/vendor",
+        ("lib/addon-fit.js", "LICENSE"),
+    ),
+    Library(
+        "@xterm/addon-search",
+        "0.16.0",
+        "MIT",
+        "sha512-9OeuBFu0/uZJPu+9AHKY6g/w0Czyb/Ut0A5t79I4ULoU4IfU5BEpPFVGQxP4zTTMdfZEYkVIRYbHBX1xWwjeSA==",
+        "tunnel/static/tunnel/vendor",
+        ("lib/addon-search.js", "LICENSE"),
+    ),
+    Library(
+        "@xterm/addon-web-links",
+        "0.12.0",
+        "MIT",
+        "sha512-4Smom3RPyVp7ZMYOYDoC/9eGJJJqYhnPLGGqJ6wOBfB8VxPViJNSKdgRYb8NpaM6YSelEKbA2SStD7lGyqaobw==",
+        "tunnel/static/tunnel/vendor",
+        ("lib/addon-web-links.js", "LICENSE"),
+    ),
+    Library(
+        "@xterm/addon-webgl",
+        "0.19.0",
+        "MIT",
+        "sha512-b3fMOsyLVuCeNJWxolACEUED0vm7qC0cy4wRvf3oURSzDTYVQiGPhTnhWZwIHdvC48Y+oLhvYXnY4XDXPoJo6A==",
+        "tunnel/static/tunnel/vendor",
+        ("lib/addon-webgl.js", "LICENSE"),
+    ),
+    Library(
+        "@xterm/addon-unicode11",
+        "0.9.0",
+        "MIT",
+        "sha512-FxDnYcyuXhNl+XSqGZL/t0U9eiNb/q3EWT5rYkQT/zuig8Gz/VagnQANKHdDWFM2lTMk9ly0EFQxxxtZUoRetw==",
+        "tunnel/static/tunnel/vendor",
+        ("lib/addon-unicode11.js", "LICENSE"),
     ),
     Library(
         "axe-core",
@@ -81,7 +129,7 @@ def _fetch(library: Library, folder: Path) -> Path:
         sys.exit("there is no npm here; install it to fetch the libraries")
     wanted = f"{library.name}@{library.version}"
     subprocess.run([npm, "pack", wanted, "--silent", "--pack-destination", str(folder)], check=True)
-    return folder / f"{library.name}-{library.version}.tgz"
+    return folder / f"{library.folder.name}.tgz"
 
 
 def _unpack(library: Library, package: Path) -> None:
