@@ -18,7 +18,7 @@ from servers.threads import in_thread
 from tunnel import alerts, figures, samples, sessions
 from tunnel.conf import settings
 from tunnel.dispatch import MAX_TIMEOUT
-from tunnel.models import IdempotencyKey, Refusal, Sample, Session, Worker
+from tunnel.models import IdempotencyKey, Refusal, Sample, Session, Shell, Worker
 
 log = logging.getLogger("tunnel.background")
 
@@ -134,6 +134,7 @@ def prune() -> dict[str, int]:
         "sessions": _delete(old_sessions),
         "commands": _delete(old_commands),
         "samples": _delete(old_samples),
+        "shells": _delete(Shell.objects.filter(ended_at__lt=ended)),
         "refusals": _delete(Refusal.objects.filter(last_at__lt=ended)),
         "idempotency keys": _delete(old_keys),
         "workers": _delete(dead),

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -181,6 +182,69 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return str(self.command)
+
+
+class ShellEnd(models.TextChoices):
+    """How a shell ended, in the words a person reads."""
+
+    EXITED = "exited", _("its program ended")
+    CLOSED = "closed", _("it was ended from the panel")
+    GONE = "gone", _("the node knows it no more: the agent was restarted, or nobody had it open for too long")
+
+
+class Shell(models.Model):
+    """A shell on a node, from its opening until its program ends, whoever looks at it meanwhile.
+
+    `handle` is the agent's name for it. It never leaves the panel: a browser knows the shell by its key.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    server = models.ForeignKey(
+        Server, on_delete=models.CASCADE, related_name="shells", verbose_name=_("server")
+    )
+    handle = models.CharField(max_length=128)
+    program = models.CharField(_("program"), max_length=200, blank=True, default="")
+    # The history outlives the person, so who opened it is kept by name too.
+    opened_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", verbose_name=_("user")
+    )
+    opener = models.CharField(_("opened by"), max_length=150, blank=True, default="")
+    opened_at = models.DateTimeField(_("opened at"), db_default=Now())
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    end = models.CharField(_("how it ended"), max_length=10, choices=ShellEnd, blank=True, default="")
+    exit_code = models.IntegerField(_("exit code"), null=True, blank=True)  # minus the signal that killed it
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = _("shell")
+        verbose_name_plural = _("shells")
+        constraints = [models.UniqueConstraint(fields=["server", "handle"], name="tunnel_one_shell_a_handle")]
+        indexes = [models.Index(fields=["ended_at"], name="tunnel_shell_ended")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class ShellViewer(models.Model):
+    """A browser that has a shell open now; it counts until `until`, which its worker moves on."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    shell = models.ForeignKey(Shell, on_delete=models.CASCADE, related_name="viewers")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    name = models.CharField(max_length=150)
+    writes = models.BooleanField(default=False)
+    cols = models.PositiveSmallIntegerField()
+    rows = models.PositiveSmallIntegerField()
+    since = models.DateTimeField(db_default=Now())
+    until = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = _("viewer of a shell")
+        verbose_name_plural = _("viewers of shells")
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class Lease(models.Model):

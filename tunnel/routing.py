@@ -9,11 +9,13 @@ installed.require("servers", "tunnel")  # before the models, whose own sentence 
 from tunnel.background import BackgroundConsumer  # noqa: E402
 from tunnel.browser_consumers import events_application  # noqa: E402
 from tunnel.consumers import AgentConsumer  # noqa: E402
+from tunnel.shells.consumer import shell_application  # noqa: E402
 from tunnel.worker import BACKGROUND  # noqa: E402
 
 websocket_urlpatterns = [
     re_path(r"^tunnel/?$", AgentConsumer.as_asgi()),
     path("tunnel/ws/events/", events_application),  # type: ignore[arg-type] # an ASGI application, not a view
+    path("tunnel/ws/<str:agent_id>/shell/", shell_application),  # type: ignore[arg-type] # another one
 ]
 
 channel_names = {BACKGROUND: BackgroundConsumer.as_asgi()}

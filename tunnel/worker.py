@@ -31,6 +31,7 @@ from tunnel.logs import about
 from tunnel.models import CloseReason
 from tunnel.routes import JOINING
 from tunnel.sessions import Loser, Welcome
+from tunnel.shells import news
 from tunnel.switchboard import Switchboard
 
 log = logging.getLogger("tunnel.worker")
@@ -309,6 +310,7 @@ class Worker:
         self.switchboard.routes.drop(agent_id)
         self.switchboard.announce("state", server=server, agent=agent_id)
         hub.state_changed(server)
+        news.server_changed(server)
 
     async def _tell_figures(self) -> None:
         fresh, self._figures = self._figures, {}
@@ -323,6 +325,9 @@ class Worker:
     def _on_news(self, envelope: Envelope) -> None:
         if envelope["news"] == "state":
             hub.state_changed(envelope["server"])
+            news.server_changed(envelope["server"])
+        elif envelope["news"] == "shell":
+            news.shell_changed(envelope["shell"])
         elif envelope["news"] == "figures":
             for server, usage, rtt, at in envelope["rows"]:
                 hub.figures(server, usage, rtt, at)

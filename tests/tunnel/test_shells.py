@@ -1,0 +1,536 @@
+"""The socket of a terminal page against an agent's end of the protocol: what is passed on, who may, what is never lost."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+from channels.routing import URLRouter
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session as Login
+from django.test import Client
+from django.utils import timezone
+
+from agent_client.protocol import Code
+from agent_client.protocol.messages import Command
+from servers import identity
+from servers.models import CommandRecord, Grant, Server, ServerGroup
+from servers.threads import in_thread
+from tests.tunnel.nodes import Node
+from tests.tunnel.waiting import until
+from tunnel import worker as worker_module
+from tunnel.handshake import Admission
+from tunnel.models import Shell, ShellEnd, ShellViewer
+from tunnel.routing import websocket_urlpatterns
+from tunnel.sessions import Welcome
+from tunnel.shells import messages, rows, terminal
+from tunnel.shells.rows import Size
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOST = "panel.example.org"
+SIZE = {"cols": 80, "rows": 24}
+
+
+class Box:
+    """A node whose shells write what a test has them write; each keeps its whole output."""
+
+    def __init__(self, worker: worker_module.Worker, server: Server) -> None:
+        self.worker, self.server = worker, server
+        self.asked: list[Command] = []
+        self.outputs: dict[str, bytes] = {}
+        self.streams: dict[int, str] = {}
+        self.kept_from = 0  # what was written before is kept no more
+        self.node: Node
+
+    async def connect(self) -> "Box":
+        welcome, session = (
+            Welcome(self.server.pk, self.server.agent_id, self.server.secret_version),
+            uuid.uuid4(),
+        )
+        await self.worker.open(Admission(welcome, False, "127.0.0.1"), session)
+        self.streams = {}
+        self.node = Node(self.worker, self.server.agent_id, self._answer, welcome=welcome, session=session)
+        return self
+
+    def lose(self) -> None:
+        """Cut the line."""
+        self.node.connection.lost(1006)
+
+    def write(self, data: bytes, handle: str = "") -> None:
+        """Have a shell write, to all who look at it."""
+        handle = handle or next(iter(self.outputs))
+        self.outputs[handle] += data
+        for number, of in self.streams.items():
+            if of == handle:
+                self.node.write(number, data)
+
+    def end(self, code: int) -> None:
+        """Have every shell's program end."""
+        for number in self.streams:
+            self.node.end(number, {"exitCode": code})
+
+    @property
+    def typed(self) -> bytes:
+        """All that was typed since the line stands."""
+        return b"".join(bytes(end.taken) for end in self.node.ends.values())
+
+    def _answer(self, node: Node, command: Command) -> None:
+        self.asked.append(command)
+        params = command.params
+        if command.action == "open":
+            handle = uuid.uuid4().hex
+            self.outputs[handle] = b""
+            data = {"handle": handle, "offset": 0, "shell": "/bin/sh", "cols": 80, "rows": 24}
+            self.streams[node.open(command, data)] = handle
+        elif command.action == "attach":
+            self._attach(node, command, params)
+        elif command.action == "list":
+            node.reply(command.id, {"shells": [{"handle": one, "shell": "/bin/sh"} for one in self.outputs]})
+        elif command.action == "resize":
+            node.reply(command.id, {"cols": params["cols"], "rows": params["rows"]})
+        elif command.action == "close":
+            node.reply(command.id, {})
+            self.end(-1)
+
+    def _attach(self, node: Node, command: Command, params: dict[str, Any]) -> None:
+        output = self.outputs.get(params["handle"])
+        if output is None:
+            node.agent.fail(command.id, Code.NOT_FOUND, "no such shell")
+            node.flush()
+            return
+        offset = max(params["offset"], self.kept_from)
+        data = {"offset": offset, "end": len(output), "cols": params["cols"], "rows": params["rows"]}
+        number = node.open(command, data)
+        self.streams[number] = params["handle"]
+        node.write(number, output[offset:])
+
+
+class Page:
+    """A terminal page: a socket, and what came on it."""
+
+    def __init__(self, cookie: str, agent_id: str = "web-01") -> None:
+        headers = [(b"host", HOST.encode()), (b"origin", f"https://{HOST}".encode())]
+        headers += [(b"cookie", f"sessionid={cookie}".encode())]
+        self.socket = WebsocketCommunicator(
+            URLRouter(websocket_urlpatterns), f"/tunnel/ws/{agent_id}/shell/", headers
+        )
+        self.socket.scope |= {"scheme": "wss", "client": ["203.0.113.9", 1], "server": [HOST, 443]}
+        self.said: list[dict[str, Any]] = []
+        self.data = b""
+        self.closed_with: int | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def dial(self) -> bool:
+        connected, _ = await self.socket.connect(10)
+        if connected:
+            self._reader = asyncio.create_task(self._read())
+        return connected
+
+    async def _read(self) -> None:
+        while True:
+            message = await self.socket.receive_output(120)
+            if message["type"] == "websocket.close":
+                self.closed_with = message["code"]
+                return
+            if message.get("bytes") is not None:
+                self.data += message["bytes"]
+            else:
+                self.said.append(json.loads(message["text"]))
+
+    async def say(self, kind: str, **members: Any) -> None:
+        await self.socket.send_to(json.dumps({"t": kind, **members}))
+
+    async def type(self, data: bytes) -> None:
+        await self.socket.send_to(bytes_data=data)
+
+    async def open(self) -> dict[str, Any]:
+        """Open a new shell and return what the panel says of it."""
+        await self.say("open", lang="id-ID", **SIZE)
+        return await self.heard("opened")
+
+    async def attach(self, shell: str, offset: int = 0, *, write: bool = True) -> dict[str, Any]:
+        await self.say("attach", shell=shell, offset=offset, write=write, **SIZE)
+        return await self.heard("opened")
+
+    async def heard(self, kind: str, seconds: float = 20.0, **members: Any) -> dict[str, Any]:
+        """Wait for a message and forget those up to it."""
+
+        def fits() -> list[int]:
+            wanted = {"t": kind, **members}.items()
+            return [at for at, one in enumerate(self.said) if wanted <= one.items()]
+
+        await until(fits, seconds)
+        at = fits()[0]
+        found = self.said[at]
+        del self.said[: at + 1]
+        return found
+
+    async def leave(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
+        await self.socket.disconnect()
+
+
+@pytest.fixture(autouse=True)
+def _hosts(settings):
+    settings.ALLOWED_HOSTS = [HOST]
+
+
+@pytest.fixture
+async def box(redis_url, monkeypatch) -> AsyncIterator[Box]:
+    """A node held by the worker of this process."""
+    monkeypatch.setattr(worker_module, "RECHECK", 60.0)
+    monkeypatch.setattr(worker_module.stopping, "chain", lambda _loop, _stop: None)
+    monkeypatch.setattr(terminal, "LOOK", 0.2)
+    monkeypatch.setattr(terminal, "SETTLE", 0.02)
+    worker = await worker_module.current()
+    server, _ = await in_thread(identity.create, "web-01")
+    made = await Box(worker, server).connect()
+    yield made
+    made.lose()
+    await worker.stop()
+    worker_module._forget()
+    await get_channel_layer().flush()
+
+
+def person(name: str, *rights: str) -> str:
+    """Make a staff member with these rights on every server there is, and return a session cookie."""
+    user = get_user_model().objects.create_user(name, password="pw", is_staff=True)
+    group, _ = ServerGroup.objects.get_or_create(name="all")
+    group.servers.set(Server.objects.all())
+    Grant.objects.create(server_group=group, user=user, permissions=list(rights))
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].value
+
+
+@pytest.fixture
+async def pages(box) -> AsyncIterator[Any]:
+    """A function that dials a page of a new person with these rights; all hang up at the end."""
+    made: list[Page] = []
+    cookies: dict[str, str] = {}
+
+    async def dial(name: str, *rights: str, agent_id: str = "web-01") -> Page:
+        if name not in cookies:
+            cookies[name] = await in_thread(person, name, *(rights or ("open_shell",)))
+        page = Page(cookies[name], agent_id)
+        made.append(page)
+        await page.dial()
+        return page
+
+    yield dial
+    for page in made:
+        await page.leave()
+
+
+async def test_a_shell_is_opened_and_its_bytes_pass_both_ways(box, pages):
+    page = await pages("ann")
+    assert (await page.heard("hello"))["node"] == "web-01"
+    opened = await page.open()
+    assert (opened["offset"], opened["gap"], opened["write"], opened["mine"]) == (0, 0, True, True)
+    box.write("$ héllo\x1b[0m\r\n".encode())
+    await until(lambda: page.data == "$ héllo\x1b[0m\r\n".encode())
+    await page.type(b"\x03")
+    await until(lambda: box.typed == b"\x03")
+    asked = box.asked[0].params
+    assert (asked["term"], asked["lang"], asked["cols"]) == ("xterm-256color", "id_ID.UTF-8", 80)
+    shell = await in_thread(lambda: Shell.objects.get())
+    assert (str(shell.pk), shell.opener, shell.program) == (opened["shell"], "ann", "/bin/sh")
+    box.end(3)
+    state = await page.heard("state", state="ended")
+    assert (state["why"], state["exit"]) == ("exited", 3)
+    await in_thread(shell.refresh_from_db)
+    assert (shell.end, shell.exit_code) == (ShellEnd.EXITED, 3)
+
+
+async def test_the_agents_name_of_a_shell_never_reaches_a_browser_nor_the_history(box, pages):
+    page = await pages("ann")
+    await page.open()
+    box.lose()
+    await page.heard("state", state="lost")
+    await box.connect()
+    await page.heard("opened")
+    handle = next(iter(box.outputs))
+    assert handle not in json.dumps(page.said)
+    kept = await in_thread(lambda: [json.dumps(one.params) for one in CommandRecord.objects.all()])
+    assert kept
+    assert not any(handle in one for one in kept)
+
+
+async def test_a_page_that_shows_nothing_gets_no_more_than_its_window(box, pages):
+    page = await pages("ann")
+    await page.open()
+    much = bytes(range(256)) * 4096  # 1 MiB
+    box.write(much)
+    await until(lambda: len(page.data) == terminal.WINDOW)
+    await asyncio.sleep(0.2)  # more would come at once
+    assert len(page.data) == terminal.WINDOW
+    while len(page.data) < len(much):
+        await page.say("ack", position=len(page.data))
+        before = len(page.data)
+        await until(lambda before=before: len(page.data) > before)
+        assert len(page.data) - before <= terminal.WINDOW
+    assert page.data == much
+
+
+async def test_a_lost_tunnel_is_said_and_the_output_goes_on_where_it_was(box, pages):
+    page = await pages("ann")
+    await page.open()
+    box.write(b"before ")
+    await until(lambda: page.data == b"before ")
+    await page.type(b"ls\n")
+    await until(lambda: box.typed == b"ls\n")
+    box.lose()
+    lost = await page.heard("state", state="lost")
+    assert lost["typed"] is True
+    await page.type(b"rm -rf /\n")  # typed into nothing, which the page says
+    handle = next(iter(box.outputs))
+    box.outputs[handle] += b"meanwhile "
+    await box.connect()
+    again = await page.heard("opened")
+    assert (again["offset"], again["gap"]) == (len(b"before "), 0)
+    box.write(b"after")
+    await until(lambda: page.data == b"before meanwhile after")
+    assert box.typed == b""
+    opened = await in_thread(lambda: list(CommandRecord.objects.values_list("action", flat=True)))
+    assert opened == ["open"]  # the way back of the same visit is not in the history again
+
+
+async def test_what_the_node_kept_no_more_is_told_as_a_gap(box, pages):
+    page = await pages("ann")
+    await page.open()
+    box.write(b"0123456789")
+    await until(lambda: len(page.data) == 10)
+    await page.say("ack", position=10)
+    box.lose()
+    await page.heard("state", state="lost")
+    handle = next(iter(box.outputs))
+    box.outputs[handle] += b"x" * 100
+    box.kept_from = 60
+    await box.connect()
+    again = await page.heard("opened")
+    assert (again["offset"], again["gap"], again["end"]) == (60, 50, 110)
+    await until(lambda: len(page.data) == 10 + 50)
+
+
+async def test_a_page_that_dials_again_has_what_it_missed(box, pages):
+    first = await pages("ann")
+    opened = await first.open()
+    box.write(b"one two ")
+    await until(lambda: first.data == b"one two ")
+    await first.leave()
+    box.write(b"three")
+    second = await pages("ann")
+    again = await second.attach(opened["shell"], offset=4)
+    assert (again["offset"], again["write"]) == (4, True)
+    await until(lambda: second.data == b"two three")
+
+
+async def test_a_shell_that_the_node_knows_no_more_is_over(box, pages):
+    page = await pages("ann")
+    opened = await page.open()
+    box.lose()
+    await page.heard("state", state="lost")
+    box.outputs.clear()
+    await box.connect()
+    assert (await page.heard("state", state="ended"))["why"] == "gone"
+    other = await pages("ann")
+    await other.say("attach", shell=opened["shell"], offset=0, write=True, **SIZE)
+    assert (await other.heard("state", state="ended"))["why"] == "gone"
+
+
+def viewers(page: Page) -> list[list[str]]:
+    """Who was told to look at the shell, as often as that changed."""
+    return [[one["name"] for one in said["viewers"]] for said in page.said if said["t"] == "viewers"]
+
+
+async def test_who_may_open_shells_may_watch_and_types_only_with_the_right_to_change(box, pages):
+    ann = await pages("ann")
+    opened = await ann.open()
+    watcher = await pages("bob", "open_shell")
+    seen = await watcher.attach(opened["shell"])
+    assert (seen["write"], seen["mine"], seen["opener"]) == (False, False, "ann")
+    joiner = await pages("eve", "open_shell", "change")
+    assert (await joiner.attach(opened["shell"]))["write"] is True
+    box.write(b"for all")
+    for page in (ann, watcher, joiner):
+        await until(lambda page=page: page.data == b"for all")
+    await watcher.type(b"from bob")
+    await joiner.type(b"from eve")
+    await until(lambda: box.typed == b"from eve")
+    await until(lambda: ["ann", "bob", "eve"] in viewers(ann))
+    await watcher.leave()
+    await until(lambda: ["ann", "eve"] in viewers(ann))
+    await watcher.say("end")
+    assert not [one for one in box.asked if one.action == "close"]
+
+
+async def test_the_terminal_is_as_small_as_the_smallest_window(box, pages):
+    ann = await pages("ann")
+    opened = await ann.open()
+    bob = await pages("bob")
+    await bob.say("attach", shell=opened["shell"], offset=0, cols=40, rows=60, write=False)
+    await bob.heard("opened")
+    assert await ann.heard("size", cols=40, rows=24)
+    await bob.leave()
+    assert await ann.heard("size", cols=80, rows=24)
+
+
+async def test_of_several_terminals_one_answers_what_it_is(box, pages):
+    ann = await pages("ann")
+    opened = await ann.open()
+    second = await pages("ann")
+    await second.attach(opened["shell"])
+    await second.heard("viewers")
+    await second.say("answer", to="primary")
+    await ann.heard("viewers")
+    await ann.say("answer", to="primary")
+    await until(lambda: box.typed == messages.ANSWERS["primary"])
+    await asyncio.sleep(0.1)  # a second answer would have come
+    assert box.typed == messages.ANSWERS["primary"]
+
+
+@pytest.mark.parametrize(
+    ("deed", "why"),
+    [
+        (lambda: Grant.objects.update(permissions=["view"]), "not_allowed"),
+        (lambda: get_user_model().objects.update(is_active=False), "logged_out"),
+        (lambda: Login.objects.all().delete(), "logged_out"),
+        (lambda: Server.objects.update(status=Server.Status.SUSPENDED), "suspended"),
+    ],
+    ids=["right taken", "person switched off", "logged out", "node suspended"],
+)
+async def test_who_may_no_more_is_shown_out(box, pages, deed, why):
+    page = await pages("ann")
+    await page.open()
+    await in_thread(deed)
+    assert (await page.heard("state", state="ended", seconds=15))["why"] == why
+    await until(lambda: page.closed_with == 4003)
+    assert not await in_thread(lambda: ShellViewer.objects.filter(until__gt=timezone.now()).exists())
+
+
+async def test_a_shell_of_another_node_is_not_found_here(box, pages):
+    page = await pages("ann")
+    opened = await page.open()
+    await in_thread(lambda: identity.create("web-02"))
+    await in_thread(lambda: ServerGroup.objects.get().servers.set(Server.objects.all()))
+    other = await pages("ann", agent_id="web-02")
+    await in_thread(lambda: Server.objects.filter(agent_id="web-02").update(status="active"))
+    worker_shell = opened["shell"]
+    await other.say("attach", shell=worker_shell, offset=0, write=True, **SIZE)
+    assert (await other.heard("state", state="ended"))["why"] == "not_found"
+
+
+@pytest.mark.parametrize("right", ["view", "run_command", "change"])
+async def test_without_the_right_there_is_no_socket(box, pages, right):
+    page = await pages("ann", right)
+    assert page._reader is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ",
+        "x",
+        "[]",
+        '{"t":"open"}',
+        '{"t":"open","cols":80,"rows":1e3,"lang":"en"}',
+        '{"t":"open","cols":1001,"rows":24,"lang":"en"}',
+        '{"t":"open","cols":true,"rows":24,"lang":"en"}',
+        '{"t":"attach","shell":"../..","offset":0,"cols":80,"rows":24,"write":true}',
+        '{"t":"ack","position":-1}',
+        '{"t":"answer","to":"title"}',
+        '{"t":"run"}',
+        '{"t":"ping","n":' + "9" * 30 + "}",
+        '{"t":"open","lang":"' + "x" * 2000 + '"}',
+    ],
+)
+async def test_a_message_that_no_page_sends_ends_the_socket(box, pages, text):
+    page = await pages("ann")
+    await page.socket.send_to(text)
+    await until(lambda: page.closed_with == 4008)
+    assert box.asked == []
+
+
+async def test_input_that_the_program_does_not_read_is_bounded_and_said(box, pages):
+    page = await pages("ann")
+    await page.open()
+    box.node.ends[next(iter(box.streams))].takes = False
+    for _ in range(terminal.MAX_TYPED // 65536 + 10):
+        await page.type(b"x" * 65536)
+    assert await page.heard("notice", notice="not_read")
+    box.write(b"still here")
+    await until(lambda: page.data == b"still here")
+
+
+async def test_a_window_that_changes_tells_the_node_its_last_size(box, pages):
+    page = await pages("ann")
+    await page.open()
+    for cols in range(81, 121):
+        await page.say("resize", cols=cols, rows=50)
+    await page.heard("size", cols=120, rows=50)
+    sizes = [one.params["cols"] for one in box.asked if one.action == "resize"]
+    assert sizes[-1] == 120
+    assert len(sizes) < 40
+
+
+async def test_shells_are_limited_for_a_person_on_a_node(box, pages, monkeypatch):
+    monkeypatch.setattr(terminal, "MAX_SHELLS_OF_ONE_PERSON", 2)
+    for _ in range(2):
+        await (await pages("ann")).open()
+    third = await pages("ann")
+    await third.say("open", lang="en", **SIZE)
+    assert (await third.heard("state", state="ended"))["why"] == "too_many_shells"
+    box.outputs.clear()  # they ended, which nobody saw
+    await in_thread(lambda: Shell.objects.update(opened_at=timezone.now() - rows.YOUNG * 2))
+    fourth = await pages("ann")
+    await fourth.open()
+
+
+async def test_a_shell_nobody_wrote_down_is_found_on_the_node(box):
+    def look() -> list[tuple[str, bool]]:
+        rows.compare(box.server, [{"handle": "stray", "shell": "/bin/sh"}, {"handle": 7}, {}])
+        return list(Shell.objects.values_list("handle", "opener"))
+
+    assert await in_thread(look) == [("stray", "")]
+    await in_thread(lambda: Shell.objects.update(opened_at=timezone.now() - rows.YOUNG * 2))
+    await in_thread(rows.compare, box.server, [])
+    assert await in_thread(lambda: Shell.objects.get().end) == ShellEnd.GONE
+
+
+async def test_who_opened_a_shell_ends_it_for_all(box, pages):
+    ann = await pages("ann")
+    opened = await ann.open()
+    bob = await pages("bob")
+    await bob.attach(opened["shell"], write=False)
+    await ann.say("end")
+    for page in (ann, bob):
+        assert (await page.heard("state", state="ended"))["exit"] == -1
+    shell = await in_thread(lambda: Shell.objects.get())
+    assert shell.end == ShellEnd.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("language", "locale"),
+    [
+        ("id-ID", "id_ID.UTF-8"),
+        ("en-GB-oxendict", "en_GB.UTF-8"),
+        ("en", "C.UTF-8"),
+        ("", "C.UTF-8"),
+        ("../../x", "C.UTF-8"),
+        ("en-US;id", "C.UTF-8"),
+    ],
+)
+def test_a_browsers_language_names_a_locale(language, locale):
+    assert messages.locale_of(language) == locale
+
+
+def test_the_smallest_of_nobody_is_none_and_of_several_fits_all():
+    assert rows.smallest([]) is None
+    two = [rows.Viewing("a", "1", "a", True, Size(80, 50)), rows.Viewing("b", "2", "b", False, Size(90, 24))]
+    assert rows.smallest(two) == Size(80, 24)

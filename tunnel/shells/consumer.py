@@ -1,0 +1,206 @@
+"""The socket of a terminal page, `/tunnel/ws/<agent_id>/shell/`: what is said on it is in `tunnel.shells.messages`."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from channels.auth import AuthMiddlewareStack
+from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
+from django.db import Error as DatabaseError
+
+from servers.models import Server
+from servers.text import visible
+from servers.threads import in_thread
+from tunnel import origins, viewers, worker
+from tunnel.shells import messages, standing
+from tunnel.shells.messages import Ack, Answer, Attach, BadMessage, End, Open, Ping, Resize
+from tunnel.shells.standing import Login, Standing
+from tunnel.shells.terminal import Terminal
+from tunnel.subscriptions import NO_LONGER_WELCOME, NORMAL, TRY_AGAIN
+
+log = logging.getLogger("tunnel.shells")
+
+RUBBISH: Final = 4008  # no page of ours talks so
+WISH_WITHIN: Final = 10.0  # seconds in which a page says what it wants
+MAX_BINARY: Final = 64 * 1024  # bytes typed in one message; a paste comes in pieces
+
+Message = dict[str, Any]
+
+
+class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
+    """One terminal page. It takes no channel of the channel layer, so that no trouble there ends it."""
+
+    channel_layer_alias = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._terminal: Terminal | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._sending = asyncio.Lock()
+        self._login: Login | None = None
+        self._server: Server | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run until the socket is gone; the terminal goes with it, the shell stays."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._leave()
+
+    async def dispatch(self, message: Message) -> None:
+        """Hand a message to its handler without Channels' hop to the database thread."""
+        if message["type"] == "websocket.connect":
+            await self._connect()
+        elif message["type"] == "websocket.receive":
+            await self._receive(message)
+        elif message["type"] == "websocket.disconnect":
+            raise StopConsumer
+
+    # -- the page's side -----------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        found = await self._admit()
+        if found is None:
+            await _refuse(self.send)
+            raise StopConsumer
+        login, stood = found
+        self._login, self._server = login, stood.server
+        await self.send({"type": "websocket.accept"})
+        await worker.current()  # what happens at other workers is heard by a worker only
+        self._patience = asyncio.get_running_loop().call_later(WISH_WITHIN, self._give_up)
+        await self.tell("hello", node=visible(stood.server.name))
+
+    async def _admit(self) -> tuple[Login, Standing] | None:
+        """Return who opens this socket; None for who may not have a terminal on this node, there or not."""
+        viewer = viewers.of_scope(self.scope)
+        if viewer is None:
+            return None
+        login = Login(viewer, self.scope["session"])
+        agent_id = self.scope["url_route"]["kwargs"]["agent_id"]
+        stood = await in_thread(_stand, login, agent_id)
+        return (login, stood) if isinstance(stood, Standing) else None
+
+    async def _receive(self, message: Message) -> None:
+        data = message.get("bytes")
+        if data is not None:
+            await self._typed(data)
+            return
+        try:
+            said = messages.parse(message.get("text") or "")
+        except BadMessage as exc:
+            log.warning("a terminal page said something strange: %s", exc)
+            await self._close(RUBBISH)
+            raise StopConsumer from exc
+        await self._hear(said)
+
+    async def _hear(self, said: messages.Message) -> None:
+        if isinstance(said, Ping):
+            await self.tell("pong", n=said.n)
+        elif isinstance(said, Open | Attach):
+            self._begin(said)
+        elif self._terminal is None:
+            return
+        elif isinstance(said, Ack):
+            self._terminal.shown(said.position)
+        elif isinstance(said, Resize):
+            self._terminal.resize(said.size)
+        elif isinstance(said, Answer):
+            self._terminal.answered(said.data)
+        elif isinstance(said, End):
+            self._terminal.end_shell()
+
+    async def _typed(self, data: bytes) -> None:
+        if len(data) > MAX_BINARY:
+            await self._close(RUBBISH)
+            raise StopConsumer
+        if self._terminal is not None and not self._terminal.typed(data):
+            await self.tell("notice", notice="not_read")
+
+    def _begin(self, wish: Open | Attach) -> None:
+        """Start the terminal; a page says once what it wants."""
+        if self._terminal is not None or self._login is None or self._server is None:
+            return
+        if self._patience is not None:
+            self._patience.cancel()
+        self._terminal = Terminal(self._login, self._server, self)
+        self._life = asyncio.create_task(self._run(self._terminal, wish), name="tunnel terminal page")
+
+    async def _run(self, terminal: Terminal, wish: Open | Attach) -> None:
+        """Let the terminal live, and tell the page if it is not by its own doing that it ends."""
+        try:
+            shown_out = await terminal.run(wish)
+            if shown_out is not None:
+                log.info("a terminal is closed: %s user=%s", shown_out.why, self._who())
+                await self.tell("state", state="ended", why=shown_out.why)
+                await self._close(NO_LONGER_WELCOME)
+        except DatabaseError as exc:
+            log.warning("a terminal is closed, the database is away: %s", exc)
+            await self._close(TRY_AGAIN)
+        except Exception:
+            log.exception("a terminal failed")
+            await self._close(TRY_AGAIN)
+
+    def _who(self) -> str:
+        return self._login.viewer.user if self._login is not None else "-"
+
+    def _give_up(self) -> None:
+        self._life = asyncio.create_task(self._close(NORMAL), name="tunnel terminal page")
+
+    async def _leave(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life])
+
+    # -- the terminal's side -------------------------------------------------------------------------
+
+    def busy(self) -> bool:
+        """Tell whether the browser has not taken yet what it was sent."""
+        return self._sending.locked()
+
+    async def tell(self, kind: str, **members: Any) -> None:
+        """Send the page a message."""
+        await self._send({"type": "websocket.send", "text": messages.said(kind, **members)})
+
+    async def write(self, data: bytes) -> None:
+        """Send the page bytes of the terminal."""
+        await self._send({"type": "websocket.send", "bytes": data})
+
+    async def _close(self, code: int) -> None:
+        await self._send({"type": "websocket.close", "code": code})
+
+    async def _send(self, message: Message) -> None:
+        async with self._sending:
+            try:
+                await self.send(message)
+            except Exception as exc:  # noqa: BLE001 - every server has its own error for a socket that is gone
+                log.debug("a terminal page is gone: %r", exc)
+
+
+def _stand(login: Login, agent_id: str) -> standing.Standing | standing.ShownOut:
+    pk = Server.objects.filter(agent_id=agent_id).values_list("pk", flat=True).first()
+    return standing.ShownOut("deleted") if pk is None else standing.read(login, pk)
+
+
+async def _refuse(send: Any) -> None:
+    """Answer the handshake with 403."""
+    await send({"type": "websocket.close", "code": NO_LONGER_WELCOME})
+
+
+_authenticated = AuthMiddlewareStack(ShellConsumer.as_asgi())
+
+
+async def shell_application(scope: Message, receive: Any, send: Any) -> None:
+    """Let only our own pages in, find out who is logged in, and serve the terminal."""
+    if not origins.ours(scope):
+        log.warning("a terminal from another site was refused origin=%s", origins.claimed(scope))
+        await _refuse(send)
+        return
+    try:
+        await _authenticated(scope, receive, send)
+    except DatabaseError as exc:
+        log.warning("a terminal could not be opened, the database is away: %s", exc)
+        await send({"type": "websocket.close", "code": TRY_AGAIN})

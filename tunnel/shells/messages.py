@@ -1,0 +1,141 @@
+"""What a terminal page and the panel tell each other: text is JSON with `t`, binary is the bytes of the terminal.
+
+page -> panel   open, attach, resize, ack, answer, end, ping        binary: what was typed
+panel -> page   hello, opened, size, state, rtt, viewers, pong      binary: what the program wrote
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tunnel.shells.rows import Size
+
+MAX_TEXT: Final = 1024  # bytes of a text message of a page; the longest has about 150
+LEAST_SIDE: Final = 2  # characters; xterm.js has no smaller terminal
+MOST_COLS: Final = 1000
+MOST_ROWS: Final = 500
+MOST_POSITION: Final = 2**53  # what JavaScript counts exactly; a terminal writes less in a thousand years
+ANSWERS: Final = {  # to CSI c and CSI > c: a VT100 with advanced video, and xterm.js
+    "primary": b"\x1b[?1;2c",
+    "secondary": b"\x1b[>0;276;0c",
+}
+_LANGUAGE: Final = re.compile(r"^([a-z]{2,3})(?:-([A-Z]{2}))?(?:-.*)?$")
+
+
+class BadMessage(ValueError):
+    """A message that no page of ours sends."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """Open a new shell."""
+
+    size: Size
+    lang: str
+
+
+@dataclass(frozen=True)
+class Attach:
+    """Join a shell where the page has all bytes before `offset`."""
+
+    shell: uuid.UUID
+    offset: int
+    size: Size
+    write: bool
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The window has another size."""
+
+    size: Size
+
+
+@dataclass(frozen=True)
+class Ack:
+    """The page has shown all bytes before this position."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The program asked what this terminal is; `data` is what is sent back."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class End:
+    """End the shell."""
+
+
+@dataclass(frozen=True)
+class Ping:
+    """How long is the way to the panel?"""
+
+    n: int
+
+
+Message = Open | Attach | Resize | Ack | Answer | End | Ping
+
+
+def parse(text: str) -> Message:
+    """Return what a page says.
+
+    Raises:
+        BadMessage: no page of ours says this.
+    """
+    if len(text) > MAX_TEXT:
+        raise BadMessage("too long")
+    try:
+        said = json.loads(text)
+        return _KINDS[said["t"]](said)
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise BadMessage(type(exc).__name__) from exc
+
+
+def said(kind: str, **members: Any) -> str:
+    """Return a message to the page."""
+    return json.dumps({"t": kind, **members}, separators=(",", ":"))
+
+
+def locale_of(language: str) -> str:
+    """Return the locale of a browser's language: `id-ID` is id_ID.UTF-8, and what is no language C.UTF-8."""
+    found = _LANGUAGE.match(language)
+    if found is None or found[2] is None:
+        return "C.UTF-8"
+    return f"{found[1]}_{found[2]}.UTF-8"
+
+
+def _size(said: Any) -> Size:
+    return Size(
+        _number(said["cols"], LEAST_SIDE, MOST_COLS),
+        _number(said["rows"], LEAST_SIDE, MOST_ROWS),
+    )
+
+
+def _number(value: Any, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise BadMessage("a number out of its range")
+    return value
+
+
+def _position(value: Any) -> int:
+    return _number(value, 0, MOST_POSITION)
+
+
+_KINDS: Final[dict[str, Callable[[Any], Message]]] = {
+    "open": lambda said: Open(_size(said), locale_of(str(said["lang"]))),
+    "attach": lambda said: Attach(
+        uuid.UUID(said["shell"]), _position(said["offset"]), _size(said), said["write"] is True
+    ),
+    "resize": lambda said: Resize(_size(said)),
+    "ack": lambda said: Ack(_position(said["position"])),
+    "answer": lambda said: Answer(ANSWERS[said["to"]]),
+    "end": lambda _: End(),
+    "ping": lambda said: Ping(_position(said["n"])),
+}

@@ -1,0 +1,159 @@
+"""The rows of shells and of who has them open: any worker finds there what another one began.
+
+Everything here asks the database and is called from threads.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from servers.access import Actor, person
+from servers.models import Server
+from servers.redaction import bounded
+from tunnel.models import Shell, ShellEnd, ShellViewer
+
+LEASE: Final = timedelta(seconds=20)  # a viewer whose worker died is shown so long; it is renewed each 5 s
+MAX_HANDLE: Final = 128  # characters, as an agent names its shells
+MAX_NAME: Final = 150  # characters of a person's name, as in Django's own user model
+MAX_PROGRAM: Final = 200  # characters of a program's path
+YOUNG: Final = timedelta(seconds=30)  # a shell so new may not be in the list that was asked for before
+
+
+@dataclass(frozen=True)
+class Size:
+    """A terminal in characters."""
+
+    cols: int
+    rows: int
+
+    def within(self, other: "Size") -> "Size":
+        """Return what fits into both."""
+        return Size(min(self.cols, other.cols), min(self.rows, other.rows))
+
+
+@dataclass(frozen=True)
+class Viewing:
+    """One browser that has a shell open."""
+
+    id: str
+    user: str  # its primary key
+    name: str
+    writes: bool
+    size: Size
+
+
+def opened(server: Server, handle: str, program: str, actor: Actor) -> Shell:
+    """Write that a person opened this shell; one that was found on the node meanwhile is theirs."""
+    who = person(actor)
+    shell, _ = Shell.objects.update_or_create(
+        server=server,
+        handle=handle,
+        defaults={
+            "program": bounded(program, MAX_PROGRAM),
+            "opened_by_id": None if who is None else who.pk,
+            "opener": bounded(str(actor), MAX_NAME),
+        },
+    )
+    return shell
+
+
+def find(server: Server, shell: uuid.UUID) -> Shell | None:
+    """Return a shell of this server."""
+    return Shell.objects.filter(server=server, pk=shell).first()
+
+
+def ended(shell: uuid.UUID, how: ShellEnd, exit_code: int | None = None) -> bool:
+    """Write how a shell ended; False when that was written before."""
+    return (
+        Shell.objects.filter(pk=shell, ended_at=None).update(ended_at=Now(), end=how, exit_code=exit_code)
+        == 1
+    )
+
+
+def open_of(server: Server, user: Any) -> int:
+    """Return how many shells of this person are open on a server, as far as the panel knows."""
+    return Shell.objects.filter(server=server, opened_by=user, ended_at=None).count()
+
+
+def compare(server: Server, told: Iterable[Mapping[str, Any]]) -> None:
+    """Take the node's own list of its shells: end those it knows no more, and write down those we did not know.
+
+    A shell is not ours when the worker that opened it died before it wrote so.
+    """
+    there = {one["handle"]: one for one in told if _is_handle(one.get("handle"))}
+    mine = Shell.objects.filter(server=server)
+    gone = mine.filter(ended_at=None, opened_at__lt=Now() - YOUNG).exclude(handle__in=there)
+    gone.update(ended_at=Now(), end=ShellEnd.GONE)
+    known = set(mine.filter(handle__in=there).values_list("handle", flat=True))
+    strays = [
+        Shell(server=server, handle=handle, program=bounded(str(one.get("shell") or ""), MAX_PROGRAM))
+        for handle, one in there.items()
+        if handle not in known
+    ]
+    Shell.objects.bulk_create(strays, ignore_conflicts=True)
+
+
+def _is_handle(handle: object) -> bool:
+    return isinstance(handle, str) and 0 < len(handle) <= MAX_HANDLE
+
+
+# -- viewers ----------------------------------------------------------------------------------------------------
+
+
+def enter(shell: uuid.UUID, user: Any, size: Size, *, writes: bool) -> uuid.UUID:
+    """Write that a browser has this shell open, and return the key of that row."""
+    viewer = ShellViewer.objects.create(
+        shell_id=shell,
+        user=user,
+        name=bounded(str(user), MAX_NAME),
+        writes=writes,
+        cols=size.cols,
+        rows=size.rows,
+        until=Now() + LEASE,
+    )
+    return viewer.pk
+
+
+def stay(viewer: uuid.UUID, size: Size, *, writes: bool) -> bool:
+    """Renew the row of a viewer; False when it is gone."""
+    return (
+        ShellViewer.objects.filter(pk=viewer).update(
+            until=Now() + LEASE, cols=size.cols, rows=size.rows, writes=writes
+        )
+        == 1
+    )
+
+
+def leave(viewer: uuid.UUID) -> None:
+    """Write that a browser has a shell open no more, and forget those whose workers died."""
+    with transaction.atomic():
+        ShellViewer.objects.filter(pk=viewer).delete()
+        ShellViewer.objects.filter(until__lt=Now()).delete()
+
+
+def viewing(shells: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[Viewing]]:
+    """Return who has these shells open now, those who came first before the others."""
+    rows = ShellViewer.objects.filter(shell__in=list(shells), until__gt=Now()).order_by("since", "pk")
+    found: dict[uuid.UUID, list[Viewing]] = {}
+    for row in rows:
+        one = Viewing(str(row.pk), str(row.user_id), row.name, row.writes, Size(row.cols, row.rows))
+        found.setdefault(row.shell_id, []).append(one)
+    return found
+
+
+def viewers_of_person(user: Any) -> int:
+    """Return how many terminals a person has open in browsers."""
+    return ShellViewer.objects.filter(user=user, until__gt=Now()).count()
+
+
+def smallest(viewers: Iterable[Viewing]) -> Size | None:
+    """Return the size that fits everybody who looks; None when nobody does."""
+    size: Size | None = None
+    for one in viewers:
+        size = one.size if size is None else size.within(one.size)
+    return size
