@@ -13,6 +13,8 @@ from tunnel.pages.command import server_command  # noqa: E402
 from tunnel.pages.entry import admin_async  # noqa: E402
 from tunnel.pages.nodes import nodes, nodes_data  # noqa: E402
 from tunnel.pages.server import server, server_data, server_samples  # noqa: E402
+from tunnel.pages.shells import shells_data  # noqa: E402
+from tunnel.pages.terminal import terminal  # noqa: E402
 from tunnel.pages.waiting import waiting_data  # noqa: E402
 
 app_name = "tunnel"
@@ -29,6 +31,8 @@ def _pages() -> list[URLPattern]:
             "tunnel/nodes/<int:pk>/samples.csv", admin.site.admin_view(server_samples), name="server_samples"
         ),
         path("tunnel/nodes/<int:pk>/command/", admin_async(server_command), name="server_command"),
+        path("tunnel/nodes/<int:pk>/terminal/", admin.site.admin_view(terminal), name="terminal"),
+        path("tunnel/nodes/<int:pk>/shells/", admin_async(shells_data), name="shells_data"),
     ]
 
 

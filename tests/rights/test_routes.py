@@ -109,6 +109,8 @@ TABLE: dict[str, list[Row]] = {
     "admin/tunnel/nodes/<int:pk>/data/": [Row("GET", SEEING)],
     "admin/tunnel/nodes/<int:pk>/samples.csv": [Row("GET", SEEING)],
     "admin/tunnel/nodes/<int:pk>/command/": [Row("GET", STAFF), Row("POST", holding("run_command"))],
+    "admin/tunnel/nodes/<int:pk>/terminal/": [Row("GET", holding("open_shell"))],
+    "admin/tunnel/nodes/<int:pk>/shells/": [Row("GET", SEEING)],
     "admin/tunnel/node/": [Row("GET", STAFF)],  # leads to the page above
     # Servers in the admin
     "admin/servers/server/": [Row("GET", SOMEWHERE), Row("POST", SOMEWHERE, SUSPEND)],
@@ -172,6 +174,7 @@ ARGUMENTS = {
 SOCKETS: dict[str, frozenset[str]] = {
     "^tunnel/?$": NOBODY,  # agents alone, by their own secret
     "tunnel/ws/events/": STAFF,  # who sees no server is told of none
+    "tunnel/ws/<str:agent_id>/shell/": holding("open_shell"),
 }
 CHANNELS = {"tunnel-background"}  # from Redis, which people do not reach
 
@@ -322,13 +325,14 @@ def test_who_may_see_the_server_finds_it_in_the_lists(world: World, route: str):
 @pytest.mark.parametrize("pattern", SOCKETS)
 async def test_who_may_open_a_socket(redis_url: str, world: World, pattern: str, settings: Any):
     settings.ALLOWED_HOSTS = ["panel.example.org"]
-    await in_thread(world.arguments)
+    arguments = await in_thread(world.arguments)
     opened = set()
     for who in PEOPLE:
         cookie = world.browsers[who].cookies.get("sessionid")
         headers = [(b"host", b"panel.example.org"), (b"origin", b"https://panel.example.org")]
         headers += [(b"cookie", f"sessionid={cookie.value}".encode())] if cookie else []
         path = "/" + pattern.strip("^$?/") + ("/" if pattern.endswith("/") else "")
+        path = path.replace("<str:agent_id>", str(arguments["agent"]))
         socket = WebsocketCommunicator(URLRouter(websocket_urlpatterns), path, headers)
         socket.scope |= {"scheme": "wss", "client": ["203.0.113.9", 1], "server": ["panel.example.org", 443]}
         connected, _ = await socket.connect(10)

@@ -15,7 +15,17 @@ from servers import access, panels, second_factor, tabs, transports
 from servers.models import Server
 from servers.text import visible
 from tunnel import presence
-from tunnel.pages import cards, charts, drawing, last_commands, link_panel, nodes, server_words, words
+from tunnel.pages import (
+    cards,
+    charts,
+    drawing,
+    last_commands,
+    link_panel,
+    nodes,
+    server_words,
+    shells,
+    words,
+)
 from tunnel.pages.cards import Card
 from tunnel.pages.command_form import CommandForm
 from tunnel.pages.replies import Reply
@@ -87,6 +97,7 @@ def page(
         "commands": [{**row, **_moment(row["at"], now)} for row in seen.commands],
         "charts": charts.drawn(),
         "rows": charts.table(seen.columns),
+        "shells": [{**row, **_moment(row["at"], now)} for row in seen.shells],
         "may_run": seen.may_run,
         "disabled": seen.disabled,
         "confirm": seen.confirm,
@@ -112,6 +123,7 @@ class _Seen:
         self.link = link_panel.read(found, card, there)
         self.commands = last_commands.read(request, found)
         self.columns = charts.last_hour(found)
+        self.shells = shells.read(request, found)
         self.may_run = access.allowed(request.user, found, "run_command")
         self.confirm = "" if second_factor.recent(request) else confirm_url(found)
         self.disabled = _disabled(found, there) or (server_words.confirm() if self.confirm else "")
@@ -164,5 +176,6 @@ def _config(seen: _Seen) -> dict[str, Any]:
         "window": 3600,
         "charts": charts.drawn(),
         "words": server_words.of_script(),
+        "shells": {"url": reverse("tunnel:shells_data", args=(seen.pk,)), "poll": shells.POLL},
         "seen": seen.for_script(),
     }

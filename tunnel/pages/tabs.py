@@ -1,4 +1,4 @@
-"""The tabs the tunnel adds to the pages of a server: the page of its link, and its sessions in the history."""
+"""The tabs the tunnel adds to the pages of a server: its link, its terminal, and its sessions in the history."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +14,9 @@ from servers.tabs import history_url
 from tunnel.models import Session
 
 OVERVIEW: Final = "overview"
+TERMINAL: Final = "terminal"
 SESSIONS: Final = "sessions"
+_PLACE_OF_TERMINAL: Final = 10
 _PLACE_OF_SESSIONS: Final = 70
 
 
@@ -25,5 +27,8 @@ def of_server(request: HttpRequest, server: Server) -> Iterator[Tab]:
             yield Tab(OVERVIEW, _("Overview"), reverse("tunnel:server", args=(server.pk,)), FIRST)
         except NoReverseMatch:  # the panel does not include the tunnel's pages
             return
+        if access.allowed(request.user, server, "open_shell"):
+            terminal = reverse("tunnel:terminal", args=(server.pk,))
+            yield Tab(TERMINAL, _("Terminal"), terminal, _PLACE_OF_TERMINAL)
     if sessions := history_url(request, Session, server):
         yield Tab(SESSIONS, _("Sessions"), sessions, _PLACE_OF_SESSIONS)

@@ -193,6 +193,7 @@
 
   const charts = yumnaCharts(page, config);
   const box = yumnaCommand(page, config, readSoon);
+  yumnaShells(page, config.shells);
   const live = yumnaSocket({
     address: () => config.events,
     begin: () => { inSnapshot = false; },

@@ -4,11 +4,14 @@
 
 /**
  * Dial `address()`, a path of this panel, and again whenever the line is lost. Callbacks: `begin` before each dial,
- * `hear` for each message, `lost` when the line is, `ended` when the panel says that this login is over for good.
+ * `opened` when there is a line, `hear` for each message and `take` for bytes, `lost` when the line is, `ended` when the
+ * panel says that this login is over for good. `most` is the longest wait between two dials, in ms.
  */
-const yumnaSocket = ({ address, hear, begin = () => {}, lost = () => {}, ended = () => {}, silence = 12000 }) => {
+const yumnaSocket = ({
+  address, hear, begin = () => {}, opened = () => {}, take = () => {}, lost = () => {}, ended = () => {}, silence = 12000, most = 15000,
+}) => {
   const RETRY_LEAST = 500; // ms; a restarted worker is back by then
-  const RETRY_MOST = 15000; // ms; a page left open must not hammer a panel that is down
+  const RETRY_MOST = most; // a page left open must not hammer a panel that is down
   const TICK = 5000; // ms between looks whether it is silent; the panel says a word each 5 s
   const NO_LONGER_WELCOME = 4003;
   let retry = RETRY_LEAST;
@@ -26,13 +29,16 @@ const yumnaSocket = ({ address, hear, begin = () => {}, lost = () => {}, ended =
     begin();
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const mine = new WebSocket(`${scheme}//${location.host}${address()}`);
+    mine.binaryType = "arraybuffer";
     heard = Date.now();
     socket = mine;
+    mine.onopen = () => mine === socket && opened();
     mine.onmessage = (event) => {
       if (mine !== socket) return;
       heard = Date.now();
       retry = RETRY_LEAST;
-      hear(JSON.parse(event.data));
+      if (typeof event.data === "string") hear(JSON.parse(event.data));
+      else take(new Uint8Array(event.data));
     };
     mine.onclose = (event) => mine === socket && fail(event.code);
   };
@@ -61,6 +67,13 @@ const yumnaSocket = ({ address, hear, begin = () => {}, lost = () => {}, ended =
     leave();
   };
 
+  /** Send text or bytes if there is a line; false when there is none. */
+  const send = (data) => {
+    if (socket === null || socket.readyState !== WebSocket.OPEN) return false;
+    socket.send(data);
+    return true;
+  };
+
   /** The machine slept, the page was hidden or the line was away: do not wait for the next attempt. */
   const wake = () => {
     if (document.hidden || over) return;
@@ -77,6 +90,7 @@ const yumnaSocket = ({ address, hear, begin = () => {}, lost = () => {}, ended =
   return {
     dial,
     end,
+    send,
     there: () => socket !== null,
     open: () => socket !== null && socket.readyState === WebSocket.OPEN,
   };

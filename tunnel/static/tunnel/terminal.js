@@ -1,0 +1,363 @@
+// A terminal on a node. The panel's socket brings its bytes; the page says which it has shown, and only then more come.
+// When the line is lost the page dials again and goes on where it was: the shell runs on the node, not here.
+"use strict";
+
+(() => {
+  const { fill, write } = yumnaTimes;
+  const config = JSON.parse(document.getElementById("yt-config").textContent);
+  const words = config.words;
+  const page = document.getElementById("yt-terminal");
+  const part = (name) => page.querySelector(`[data-yt="${name}"]`);
+
+  const ACK = 64 * 1024; // bytes shown after which the panel is told
+  const ACK_LATE = 50; // ms after which it is told of less
+  const PING = 5000; // ms
+  const PIECE = 32 * 1024; // bytes typed in one message
+  const SETTLE = 100; // ms; a window that is dragged has many sizes
+  const DENIED_AFTER = 2; // dials without an answer, after which the page asks whether its login still counts
+
+  const query = new URLSearchParams(location.search);
+  let shell = query.get("shell") || "";
+  let wantsToType = !query.has("watch"); // whether this page wants to type
+  let state = "connecting"; // opening, live, lost (the tunnel), cut (the panel), ended
+  let types = false;
+  let mine = true; // this person opened the shell
+  let received = 0; // position in the shell's output of what came here
+  let shown = 0; // and of what the screen shows
+  let acked = 0;
+  let past = 0; // up to this position it is output of before, which answers to nothing
+  let fresh = true; // nothing of the shell is on the screen yet
+  let typedBefore = false;
+  let lostAt = 0;
+  let trips = { panel: null, node: null };
+  let pinged = new Map();
+  let pings = 0;
+  let failures = 0;
+  let asked = { cols: 0, rows: 0 };
+  let told = null; // the size of the shell's terminal
+  let viewers = [];
+  let enter = false; // Enter opens a new shell
+
+  const theme = yumnaTheme(page);
+  const term = new Terminal({
+    allowProposedApi: true, // for Unicode 11 and the marks of the search
+    cursorBlink: true,
+    fontFamily: 'ui-monospace, "Cascadia Mono", "SFMono-Regular", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace',
+    fontSize: matchMedia("(pointer: coarse)").matches ? 13 : 14,
+    minimumContrastRatio: 4.5,
+    scrollback: 10000,
+    theme: theme.theme(),
+  });
+  const fitting = new FitAddon.FitAddon();
+  term.loadAddon(fitting);
+  term.loadAddon(new Unicode11Addon.Unicode11Addon());
+  term.unicode.activeVersion = "11";
+
+  // -- what is said in the bar ---------------------------------------------------------------------
+
+  const why = (code, text) => words.why[code] || text || code || "";
+
+  const liveWords = () => {
+    if (trips.panel === null) return words.live;
+    return fill(words.trip, { number: Math.max(1, Math.round(trips.panel + (trips.node || 0))) });
+  };
+
+  const lostWords = () => {
+    const seconds = Math.round((Date.now() - lostAt) / 1000);
+    return fill(state === "cut" ? words.panelLost : words.lost, { seconds });
+  };
+
+  const say = (text) => write(part("state"), text);
+  const show = () => {
+    page.dataset.state = state;
+    if (state === "live") say(liveWords());
+    else if ((state === "lost" || state === "cut") && shell) say(lostWords());
+  };
+
+  const become = (next) => {
+    if ((next === "lost" || next === "cut") && state !== "lost" && state !== "cut") lostAt = Date.now();
+    state = next;
+    show();
+  };
+
+  const showPeople = () => {
+    const others = viewers.filter((one) => !one.you);
+    const named = others.map((one) => fill(one.writes ? words.typist : words.viewer, { name: one.name }));
+    write(part("people"), viewers.length ? named.join(", ") || words.alone : "");
+    part("type-too").hidden = types || wantsToType || !(config.mayChange || mine) || state === "ended";
+  };
+
+  const showSize = () => {
+    if (told === null) return;
+    const smaller = told.cols < asked.cols || told.rows < asked.rows;
+    write(part("size"), fill(smaller ? words.smaller : words.size, told));
+  };
+
+  // -- the screen ----------------------------------------------------------------------------------
+
+  const proposed = () => fitting.proposeDimensions() || { cols: term.cols, rows: term.rows };
+
+  /** Give the screen the room that the window has; the keyboard of a phone takes a part of it. */
+  const makeRoom = () => {
+    const top = part("frame").getBoundingClientRect().top + window.scrollY;
+    const height = window.visualViewport ? window.visualViewport.height : window.innerHeight;
+    page.style.setProperty("--yt-room", `${Math.max(260, Math.round(height - Math.min(top, height / 2) - 12))}px`);
+  };
+
+  let fitTimer = null;
+  const fit = () => {
+    clearTimeout(fitTimer);
+    fitTimer = setTimeout(() => {
+      makeRoom();
+      if (state === "lost" || state === "cut") return; // what is said meanwhile takes a line; the shell need not know
+      const { cols, rows } = proposed();
+      if (!cols || !rows || (cols === asked.cols && rows === asked.rows)) return;
+      asked = { cols, rows };
+      if (state === "live") send({ t: "resize", cols, rows });
+      else if (told === null) term.resize(cols, rows);
+      showSize();
+    }, SETTLE);
+  };
+
+  const takeSize = (size) => {
+    told = { cols: size.cols, rows: size.rows };
+    if (term.cols !== told.cols || term.rows !== told.rows) term.resize(told.cols, told.rows);
+    showSize();
+  };
+
+  /** Mark in the output that some of it is missing, but not in the middle of a program that fills the screen. */
+  const mark = (text) => {
+    if (term.buffer.active.type === "normal") term.write(`\x1b[0m\r\n\x1b[2m── ${text} ──\x1b[0m\r\n`);
+  };
+
+  // -- bytes ---------------------------------------------------------------------------------------
+
+  let ackTimer = null;
+  const ack = () => {
+    clearTimeout(ackTimer);
+    ackTimer = null;
+    if (shown > acked && send({ t: "ack", position: shown })) acked = shown;
+  };
+
+  const put = (bytes, line) => {
+    term.write(bytes, () => {
+      if (line !== lines) return; // of a line that is gone
+      shown += bytes.length;
+      if (shown - acked >= ACK) ack();
+      else ackTimer ||= setTimeout(ack, ACK_LATE);
+    });
+  };
+
+  let lines = 0; // lines that opened; what is counted belongs to one of them
+
+  const take = (bytes) => {
+    // Where the past ends a piece ends: what comes after it may be answered.
+    const old = Math.max(0, Math.min(bytes.length, past - received));
+    received += bytes.length;
+    if (old > 0) put(bytes.subarray(0, old), lines);
+    if (old < bytes.length) put(bytes.subarray(old), lines);
+  };
+
+  const send = (message) => live.send(JSON.stringify(message));
+
+  const type = (data) => {
+    if (state === "ended") return;
+    if (state !== "live") {
+      if (shell) tools.notice(words.notSent);
+    } else if (!types) tools.notice(words.watching);
+    else for (let at = 0; at < data.length; at += PIECE) live.send(data.subarray(at, at + PIECE));
+  };
+
+  const encoder = new TextEncoder();
+  const FOCUS = new Set(["\x1b[I", "\x1b[O"]); // that the window came to the front is nobody's business on the node
+  term.onData((data) => !FOCUS.has(data) && type(encoder.encode(transform(data))));
+  term.onBinary((data) => type(Uint8Array.from(data, (char) => char.charCodeAt(0) & 255)));
+
+  // -- what the panel says -------------------------------------------------------------------------
+
+  const opened = (said) => {
+    const again = shell === said.shell && !fresh;
+    shell = said.shell;
+    mine = said.mine;
+    types = said.write;
+    lines += 1;
+    received = shown = acked = said.offset;
+    past = Math.max(past, said.end);
+    history.replaceState(null, "", `?${new URLSearchParams(wantsToType ? { shell } : { shell, watch: "1" })}`);
+    write(part("called"), said.mine ? "" : fill(words.opener, { name: said.opener || "?" }));
+    become("live");
+    if (said.gap > 0) mark(again ? fill(words.gap, { size: tools.size(said.gap) }) : words.earlier);
+    if (again) tools.notice(said.gap ? fill(words.backGap, { size: tools.size(said.gap) }) : typedBefore ? words.backTyped : words.back);
+    fresh = false;
+    typedBefore = false;
+    takeSize(said);
+    fit();
+    if (asked.cols !== told.cols || asked.rows !== told.rows) send({ t: "resize", ...asked });
+    showPeople();
+    shells.read();
+  };
+
+  const ended = (said) => {
+    live.end();
+    become("ended");
+    types = false;
+    enter = said.why !== "logged_out" && said.why !== "deleted" && said.why !== "second_factor";
+    if (said.why === "exited" && Number.isInteger(said.exit)) {
+      say(`${fill(said.exit < 0 ? words.killed : words.ended, { code: Math.abs(said.exit) })} ${words.again}`);
+    } else if (fresh) say(`${fill(words.noShell, { why: why(said.why, said.text) })}. ${enter ? words.again : ""}`.trim());
+    else say(`${words.over} ${why(said.why, said.text)}. ${enter ? words.again : ""}`.trim());
+    if (said.why === "second_factor" && config.confirm) location.assign(config.confirm);
+    viewers = [];
+    showPeople();
+    shells.read();
+  };
+
+  const hearState = (said) => {
+    if (said.state === "ended") ended(said);
+    else if (said.state === "lost") {
+      typedBefore = said.typed === true;
+      become("lost");
+    } else if (said.why) say(fill(words.waiting, { node: config.name, why: why(said.why) }));
+  };
+
+  const hears = {
+    opened,
+    state: hearState,
+    size: (said) => takeSize(said),
+    rtt: (said) => {
+      trips.node = said.seconds === null ? null : said.seconds * 1000;
+      show();
+    },
+    pong: (said) => {
+      if (pinged.has(said.n)) trips.panel = performance.now() - pinged.get(said.n);
+      pinged.clear();
+      show();
+    },
+    viewers: (said) => {
+      viewers = said.viewers;
+      types = said.write;
+      showPeople();
+    },
+    notice: (said) => tools.notice(said.notice === "not_read" ? words.notRead : fill(words.notEnded, { why: said.text })),
+  };
+
+  const hear = (said) => {
+    failures = 0;
+    (hears[said.t] || (() => {}))(said);
+  };
+
+  /** Say what this page wants: a new shell, or to go on in the one it had. */
+  const wish = () => {
+    const size = { ...asked };
+    if (shell) {
+      become(fresh ? "opening" : "lost");
+      if (fresh) say(words.joining);
+      send({ t: "attach", shell, offset: fresh ? 0 : received, write: wantsToType, ...size });
+    } else {
+      become("opening");
+      say(fill(words.opening, { node: config.name }));
+      send({ t: "open", lang: navigator.language || "", ...size });
+    }
+    ping();
+  };
+
+  const lost = () => {
+    if (state === "ended") return;
+    lines += 1; // what is still on its way into the screen was counted when it came
+    become("cut");
+    failures += 1;
+    if (failures >= DENIED_AFTER) askWhetherWelcome();
+  };
+
+  /** A refused socket looks like a panel that is away: ask over HTTP which it is. */
+  const askWhetherWelcome = async () => {
+    failures = 0;
+    try {
+      const answer = await fetch(location.href, { method: "HEAD", redirect: "manual" });
+      if (answer.type === "opaqueredirect") ended({ why: "logged_out" });
+      else if (answer.status === 403) ended({ why: "not_allowed" });
+      else if (answer.status === 404) ended({ why: "deleted" });
+    } catch {
+      // it is away
+    }
+  };
+
+  const ping = () => {
+    pings += 1;
+    pinged.set(pings, performance.now());
+    send({ t: "ping", n: pings });
+  };
+
+  // -- start ---------------------------------------------------------------------------------------
+
+  const live = yumnaSocket({
+    address: () => config.socket,
+    opened: wish,
+    hear,
+    take,
+    lost,
+    ended: () => state !== "ended" && ended({ why: "logged_out" }),
+    silence: config.silence * 1000,
+    most: 1000,
+  });
+  const resume = () => {
+    if (state !== "ended" || !enter) return false;
+    location.assign(config.page);
+    return true;
+  };
+  const tools = yumnaTools(page, term, config, { fit, resume });
+  const guard = yumnaGuard(term, {
+    answer: (to) => shown >= past && types && state === "live" && send({ t: "answer", to }),
+    ask: tools.ask,
+    offer: (text) =>
+      shown >= past && tools.notice(fill(words.wantsToCopy, { size: tools.size(encoder.encode(text).length) }), () => tools.copy(text)),
+    words,
+  });
+  const transform = yumnaKeys(part("keys"), term, { send: (keys) => type(encoder.encode(keys)), paste: tools.pasteFromClipboard });
+  const shells = yumnaShells(page, { url: config.list, poll: config.poll, hide: () => shell });
+
+  term.loadAddon(new WebLinksAddon.WebLinksAddon(guard.follow));
+  term.onTitleChange((title) => {
+    const text = yumnaPasted(title).slice(0, 120);
+    write(part("called"), text);
+    document.title = text ? `${text} – ${config.name}` : config.name;
+  });
+  theme.follow(() => { term.options.theme = theme.theme(); });
+
+  part("type-too").addEventListener("click", () => {
+    wantsToType = true;
+    location.assign(`${config.page}?${new URLSearchParams({ shell })}`);
+  });
+  part("end").addEventListener("click", () => tools.ask(part("end-words").content.textContent, "", () => send({ t: "end" })));
+
+  const useWebgl = async () => {
+    page.dataset.renderer = "dom";
+    if (!theme.hasGpu()) return;
+    try {
+      await tools.later("webgl");
+      const addon = new WebglAddon.WebglAddon();
+      addon.onContextLoss(() => {
+        addon.dispose();
+        page.dataset.renderer = "dom";
+      });
+      term.loadAddon(addon);
+      page.dataset.renderer = "webgl";
+    } catch {
+      page.dataset.renderer = "dom"; // slower, but right
+    }
+  };
+
+  term.open(part("screen"));
+  term.focus();
+  makeRoom();
+  asked = { cols: proposed().cols, rows: proposed().rows };
+  term.resize(asked.cols, asked.rows);
+  useWebgl();
+  shells.show(config.shells);
+  new ResizeObserver(fit).observe(part("screen"));
+  window.addEventListener("resize", fit);
+  if (window.visualViewport) window.visualViewport.addEventListener("resize", fit);
+  live.dial();
+  setInterval(() => live.open() && ping(), PING);
+  setInterval(() => (state === "lost" || state === "cut") && show(), 1000);
+})();
