@@ -238,7 +238,7 @@ async def test_a_shell_is_opened_and_its_bytes_pass_both_ways(box, pages):
     await page.type(b"\x03")
     await until(lambda: box.typed == b"\x03")
     asked = box.asked[0].params
-    assert (asked["term"], asked["lang"], asked["cols"]) == ("xterm-256color", "id_ID.UTF-8", 80)
+    assert (asked["term"], asked["lang"], asked["cols"]) == ("xterm-256color", "id-ID", 80)
     shell = await in_thread(lambda: Shell.objects.get())
     assert (str(shell.pk), shell.opener, shell.program) == (opened["shell"], "ann", "/bin/sh")
     box.end(3)
@@ -516,18 +516,20 @@ async def test_who_opened_a_shell_ends_it_for_all(box, pages):
 
 
 @pytest.mark.parametrize(
-    ("language", "locale"),
+    ("tag", "language"),
     [
-        ("id-ID", "id_ID.UTF-8"),
-        ("en-GB-oxendict", "en_GB.UTF-8"),
-        ("en", "C.UTF-8"),
-        ("", "C.UTF-8"),
-        ("../../x", "C.UTF-8"),
-        ("en-US;id", "C.UTF-8"),
+        ("id-ID", "id-ID"),
+        ("en-GB-oxendict", "en-GB"),
+        ("zh-Hant-TW", "zh-TW"),
+        ("en", "en"),
+        ("", ""),
+        ("../../x", ""),
+        ("en-US;id", "en"),
+        ("en_US.UTF-8", ""),
     ],
 )
-def test_a_browsers_language_names_a_locale(language, locale):
-    assert messages.locale_of(language) == locale
+def test_of_a_browsers_language_the_node_is_told_language_and_country(tag, language):
+    assert messages.language_of(tag) == language
 
 
 def test_the_smallest_of_nobody_is_none_and_of_several_fits_all():

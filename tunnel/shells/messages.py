@@ -22,7 +22,7 @@ ANSWERS: Final = {  # to CSI c and CSI > c: a VT100 with advanced video, and xte
     "primary": b"\x1b[?1;2c",
     "secondary": b"\x1b[>0;276;0c",
 }
-_LANGUAGE: Final = re.compile(r"^([a-z]{2,3})(?:-([A-Z]{2}))?(?:-.*)?$")
+_LANGUAGE: Final = re.compile(r"^([a-z]{2,3})(?:-[A-Za-z]{4})?(?:-([A-Z]{2}))?(?:-.*)?$")
 
 
 class BadMessage(ValueError):
@@ -34,7 +34,7 @@ class Open:
     """Open a new shell."""
 
     size: Size
-    lang: str
+    lang: str  # of the browser; the node looks which of its locales fits
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,10 @@ def said(kind: str, **members: Any) -> str:
     return json.dumps({"t": kind, **members}, separators=(",", ":"))
 
 
-def locale_of(language: str) -> str:
-    """Return the locale of a browser's language: `id-ID` is id_ID.UTF-8, and what is no language C.UTF-8."""
-    found = _LANGUAGE.match(language)
-    if found is None or found[2] is None:
-        return "C.UTF-8"
-    return f"{found[1]}_{found[2]}.UTF-8"
+def language_of(tag: str) -> str:
+    """Return language and country of a browser's language: `zh-Hant-TW` is zh-TW, and what is no language is empty."""
+    found = _LANGUAGE.match(tag)
+    return "-".join(part for part in found.groups() if part) if found else ""
 
 
 def _size(said: Any) -> Size:
@@ -129,7 +127,7 @@ def _position(value: Any) -> int:
 
 
 _KINDS: Final[dict[str, Callable[[Any], Message]]] = {
-    "open": lambda said: Open(_size(said), locale_of(str(said["lang"]))),
+    "open": lambda said: Open(_size(said), language_of(str(said["lang"]))),
     "attach": lambda said: Attach(
         uuid.UUID(said["shell"]), _position(said["offset"]), _size(said), said["write"] is True
     ),
