@@ -13,12 +13,13 @@ from agent_client.protocol.handshake import CHECK_SUBPROTOCOL, SUBPROTOCOL
 from tunnel import handshake, metrics, refusals, trials, worker
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection
+from tunnel.door import Crowded, Door
 from tunnel.handshake import Admission, Overloaded, Refused
 from tunnel.logs import about
 from tunnel.models import RefusalReason
 from tunnel.sessions import ClaimedTooLate, NoLongerWelcome
 from tunnel.trials import Trial
-from tunnel.worker import TooManyOpening, Worker
+from tunnel.worker import Worker
 
 Message = dict[str, Any]
 # Seconds a handshake waits for the database. An agent gives up at 15, other libraries at 10; what it cannot hear of any
@@ -27,12 +28,14 @@ PATIENCE = 8.0
 CLAIM_MARGIN = 1.0
 DENIAL = "websocket.http.response"  # the ASGI extension that lets an application answer a handshake with any status
 
+door = Door()
+
 
 class HandshakeFailed(Exception):
     """The panel could not judge a handshake; the server answers 500 and the agent tries again."""
 
 
-UNAVAILABLE = (DatabaseError, ClaimedTooLate, TimeoutError, TooManyOpening, Overloaded, HandshakeFailed)
+UNAVAILABLE = (DatabaseError, ClaimedTooLate, TimeoutError, Crowded, Overloaded, HandshakeFailed)
 
 
 class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
@@ -78,7 +81,7 @@ class AgentConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         log = about("tunnel.handshake", agent=handshake.claimed_id(self.scope))
         session = uuid.uuid4()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE), door.turn():
                 admission = await handshake.judge(self.scope)
                 here = await worker.current()
                 if here.stopping:

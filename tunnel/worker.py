@@ -46,14 +46,9 @@ DRAIN_LOOK = 0.05  # seconds between looks at whether all commands are answered
 # Database connections for opening and ending sessions. Both wait for other writers, on a locked SQLite for long, and
 # they come in crowds: lease, routes and pages must not stand behind them.
 SESSION_THREADS = 2
-MAX_OPENING = 500  # sessions a worker opens at once, some seconds' work; more are answered 503 and come again
 TICKS_A_NUDGE = 3  # lease renewals between two nudges of the background worker
 JOBS = "jobs"  # the alias of the channel layer for the background worker
 BACKGROUND = "tunnel-background"
-
-
-class TooManyOpening(Exception):
-    """So many agents are at the door that this one would wait in vain."""
 
 
 async def current() -> "Worker":
@@ -183,11 +178,8 @@ class Worker:
         Raises:
             sessions.NoLongerWelcome: the server row changed meanwhile.
             sessions.ClaimedTooLate: it was not claimed before `before` on the monotonic clock.
-            TooManyOpening: too many wait for that already.
             django.db.Error: the database is away.
         """
-        if len(self._opening) >= MAX_OPENING:
-            raise TooManyOpening
         self._opening.add(str(session))
         try:
             await self._register()

@@ -17,6 +17,7 @@ from servers.threads import in_thread
 from tests.tunnel.waiting import until
 from tunnel import consumers, presence, sessions
 from tunnel import worker as worker_module
+from tunnel.door import Door
 from tunnel.models import Session
 from tunnel.presence import State
 from tunnel.routing import websocket_urlpatterns
@@ -202,7 +203,7 @@ async def test_a_handshake_that_the_database_holds_up_is_answered_and_claims_not
 
 
 async def test_a_crowd_that_the_database_holds_up_keeps_nobody_else_waiting(worker, node, monkeypatch):
-    monkeypatch.setattr(worker_module, "MAX_OPENING", 6)
+    monkeypatch.setattr(consumers, "door", Door(at_once=6, waiting=0))
     go, claim = threading.Event(), sessions.claim
 
     def slow_claim(*arguments: Any, **options: Any) -> Any:
