@@ -197,7 +197,7 @@ class Conversation:
     def _write(self) -> None:
         sent = self._wire.write()
         self._pace.wrote(sent, steady(), more=bool(self._wire.outbox))
-        self._wire.outbox.chunk = self._pace.piece
+        self._wire.suit(self._pace.piece)
         if not self._reading and sent:
             self._session.heard(steady())  # nothing is read now, but a peer that takes bytes lives
         size = self._wire.outbox.size

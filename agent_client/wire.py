@@ -7,14 +7,15 @@ import sys
 from selectors import EVENT_READ, EVENT_WRITE
 
 from agent_client.dial import Connection
-from agent_client.outbox import Outbox
+from agent_client.outbox import CHUNK, Outbox
 from agent_client.reader import Item, Reader
 
 READ_SIZE = 64 * 1024  # bytes a read
-UNSENT = 16 * 1024  # bytes in the kernel that are not on the line yet
+MOST_UNSENT = 16 * 1024  # bytes in the kernel that are not on the line yet; nothing urgent passes them there
 MOST_READS = 16  # before timers and sending have their turn again
 
-_NOTSENT_LOWAT = 25  # TCP_NOTSENT_LOWAT of Linux, which `socket` names from Python 3.12 on
+# TCP_NOTSENT_LOWAT, which `socket` names from Python 3.12 on.
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
 
 
 class WireLost(Exception):
@@ -27,7 +28,8 @@ class Wire:
     def __init__(self, connection: Connection) -> None:
         self.outbox = Outbox()
         self._sock = connection.sock
-        _keep_little_unsent(self._sock)
+        self._unsent = 0
+        self.suit(CHUNK)
         self._reader = Reader()
         self._early = connection.received
         self._read_wants_write = False  # TLS may have to write to go on reading, and the other way round
@@ -103,17 +105,19 @@ class Wire:
             count += sent
         return count
 
+    def suit(self, piece: int) -> None:
+        """Send in pieces of so many bytes, and have the kernel hold little more than half of one unsent (tcp(7))."""
+        self.outbox.chunk = min(piece, CHUNK)
+        unsent = min(piece // 2, MOST_UNSENT)
+        if self._unsent // 2 < unsent <= self._unsent or _NOTSENT_LOWAT is None:
+            return  # near enough
+        self._unsent = unsent
+        with contextlib.suppress(OSError):  # no TCP
+            self._sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, unsent)
+
     def close(self) -> None:
         """Give the socket back."""
         self._sock.close()
-
-
-def _keep_little_unsent(sock: socket.socket) -> None:
-    """Have the kernel hold few bytes that are not on the line: nothing urgent can pass them there (tcp(7))."""
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", _NOTSENT_LOWAT if sys.platform == "linux" else None)
-    if option is not None:
-        with contextlib.suppress(OSError):  # no TCP
-            sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
 
 
 def _reason(exc: OSError) -> str:

@@ -350,7 +350,7 @@ def test_what_a_master_says_cannot_forge_a_log_line(start_agent, caplog):
         wait_for(lambda: "tunnel closed" in caplog.text)
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("agent")]
     assert all(line.isprintable() for line in ours)
-    assert len([line for line in ours if "session=x?INFO forged" in line]) == 2
+    assert len([line for line in ours if "session=x?INFO forged" in line]) >= 2  # it comes back at once
 
 
 def test_stopping_says_goodbye_with_1000_and_ends_all_threads(master, start_agent):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.agent.narrow import NarrowLine
 from tests.agent.real_master import DATA, Master
 from tests.agent.seat import alive, members, runs
 from tests.agent.test_execution import LIBC_OWN
@@ -201,6 +202,26 @@ def test_a_keystroke_does_not_wait_for_bulk(visit):
     before = flood.position
     flood.until(lambda: flood.position > before)  # and bulk goes on
     flood.leave()
+
+
+def test_on_a_line_of_a_megabit_a_keystroke_passes_a_flood_of_bulk(master, start_agent):
+    """Here 0.2 s when nothing else runs: a piece of bulk, and what kernel and line hold; not its whole window."""
+    with NarrowLine(master.port, rate=125_000) as line:
+        start_agent(f"ws://127.0.0.1:{line.port}/tunnel")
+        visit = master.visit()
+        shell = visit.open("shell", "open", cols=80, rows=24)
+        shell.run("PS1=; set +o emacs")
+        flood = visit.open("system", "exec", argv=["yes"], window=1_048_576)
+        flood.until(lambda: flood.position > 300_000)
+        times = []
+        for _ in range(10):
+            position, started = shell.position, time.monotonic()
+            shell.write(b"x")
+            shell.until(lambda position=position: shell.position > position)
+            times.append(time.monotonic() - started)
+        before = flood.position
+        assert sorted(times)[5] < 1.5
+        flood.until(lambda: flood.position > before)  # and bulk goes on
 
 
 def test_ctrl_c_ends_a_flood_at_once(visit):
