@@ -41,13 +41,14 @@ class Narrowed:
     """A user as a token lets them act: never more than the user may, and only so much.
 
     `permissions` are words of PERMISSIONS, `groups` primary keys of server groups, None for no limit. `name` tells
-    the history which token it was.
+    the history which token it was; `token` is its primary key, by which a stream finds out that it was revoked.
     """
 
     user: AbstractBaseUser
     permissions: frozenset[str]
     groups: frozenset[int] | None = None
     name: str = ""
+    token: int | None = None
 
     def __str__(self) -> str:
         return f"{self.user} (token {self.name})" if self.name else str(self.user)

@@ -108,7 +108,7 @@ def find(token: str) -> ApiToken | None:
 def actor(token: ApiToken) -> Narrowed:
     """Return the user as this token lets them act. Every right includes seeing the servers, as a grant does."""
     groups = None if token.all_servers else frozenset(token.groups.values_list("pk", flat=True))
-    return Narrowed(token.user, frozenset(token.permissions) | {"view"}, groups, token.name)
+    return Narrowed(token.user, frozenset(token.permissions) | {"view"}, groups, token.name, token.pk)
 
 
 def offered(user: Any) -> list[str]:

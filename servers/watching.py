@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import Error as DatabaseError
 
 from agent_client.protocol.codes import Code
-from servers import access
+from servers import access, tokens
 from servers.models import Server
 from servers.threads import in_thread
 from servers.transports import ByteStream
@@ -95,14 +95,19 @@ def _loaded_again(watched: Collection[Watched]) -> dict[Any, access.Actor]:
     actors = {_key(one.actor): one.actor for one in watched if one.actor is not None}
     people = {person.pk for actor in actors.values() if (person := access.person(actor)) is not None}
     users = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in=people)}
+    shown = {one.token for one in actors.values() if isinstance(one, access.Narrowed) and one.token}
+    good = set(tokens.live().filter(pk__in=shown).values_list("pk", flat=True))
     fresh: dict[Any, access.Actor] = {}
     for key, actor in actors.items():
         person = access.person(actor)
         if person is None:
             fresh[key] = actor  # nobody with an account: the console
-        elif person.pk in users:
-            user = users[person.pk]
-            fresh[key] = replace(actor, user=user) if isinstance(actor, access.Narrowed) else user
+        elif person.pk not in users:
+            continue
+        elif not isinstance(actor, access.Narrowed):
+            fresh[key] = users[person.pk]
+        elif actor.token is None or actor.token in good:
+            fresh[key] = replace(actor, user=users[person.pk])
     return fresh
 
 
@@ -110,5 +115,5 @@ def _key(actor: access.Actor) -> Any:
     """Name an actor whatever object stands for it."""
     person = access.person(actor)
     if isinstance(actor, access.Narrowed):
-        return (None if person is None else person.pk, actor.permissions, actor.groups)
+        return (None if person is None else person.pk, actor.permissions, actor.groups, actor.token)
     return ("console",) if person is None else (person.pk,)

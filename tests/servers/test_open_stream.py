@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 
-from servers import access, errors, identity, nodes, watching
+from servers import access, errors, identity, nodes, tokens, watching
 from servers.models import CommandRecord, Grant, Server, ServerGroup
 from tests.servers.conftest import Flow, Wire
 
@@ -157,6 +157,16 @@ async def test_it_ends_with_its_user(wired: Server, wire: Wire, person: Callable
     else:
         await get_user_model().objects.filter(pk=user.pk).aupdate(is_active=False)
     assert [await ends_with(stream) for stream in streams] == ["revoked", "revoked"]
+
+
+async def test_it_ends_when_its_token_is_revoked(wired: Server, wire: Wire, person: Callable[..., Any]):
+    user = await made(person, "open_shell")
+    rows = [(await made(tokens.create, user, name, ["open_shell"]))[0] for name in ("one", "other")]
+    one, other = [await open_shell(wired, await made(tokens.actor, row)) for row in rows]
+    own = await open_shell(wired, user)
+    assert await made(tokens.revoke, rows[:1]) == 1
+    assert await ends_with(one) == "revoked"
+    assert [stream.over for stream in (other, own)] == [False, False]
 
 
 async def test_it_ends_when_the_server_is_suspended_or_gone(wired: Server, wire: Wire, root: Any):
