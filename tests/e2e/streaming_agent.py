@@ -152,7 +152,7 @@ class _Talk:
         if make is None or command.stream is None:
             self._session.fail(command.id, Code.UNKNOWN_ACTION, "there is a fountain and an echo")
             return
-        interactive = command.params.get("interactive") == "1"
+        interactive = bool(command.params.get("interactive"))
         stream = self._session.open_stream(command.id, {"handle": command.action}, interactive=interactive)
         self._flows[stream.number] = make(command)
         self._pump(stream.number)

@@ -45,27 +45,38 @@ async def run_bare(request: HttpRequest, agent_id: str, count: int) -> JsonRespo
     return JsonResponse({"seconds": seconds})
 
 
-async def read_stream(request: HttpRequest, agent_id: str, action: str) -> StreamingHttpResponse:
-    """Pass on what comes: a byte once it is tried, records of length and bytes, and after an empty one how it ended."""
+async def read_stream(
+    request: HttpRequest, agent_id: str, service: str, action: str
+) -> StreamingHttpResponse:
+    """Pass on what comes of a stream of `?params=`, in which `?type=` is typed first.
+
+    Records of length and bytes: the first is what opened it was answered, and after an empty one stands how it ended,
+    both as JSON.
+    """
     server = await Server.objects.aget(agent_id=agent_id)
+    params, typed = json.loads(request.GET["params"]), request.GET.get("type", "")
 
     async def records() -> AsyncIterator[bytes]:
         told: dict[str, object] = {"pid": os.getpid()}
         try:
-            params = request.GET.dict()
-            async with await nodes.open_stream(server, "test", action, params, actor=CONSOLE) as stream:
-                yield b"."
+            async with await nodes.open_stream(server, service, action, params, actor=CONSOLE) as stream:
+                yield _record(json.dumps(stream.data).encode())
+                await stream.write(typed.encode())
                 async for piece in stream:
-                    yield struct.pack("!I", len(piece)) + piece
+                    yield _record(piece)
                 told["end"] = stream.end_detail
         except StreamLost as exc:
             told["lost"] = exc.code
         except CommandError as exc:
-            yield b"!"
+            yield _record(b"null")
             told["code"] = exc.code
-        yield struct.pack("!I", 0) + json.dumps(told).encode()
+        yield _record(b"") + json.dumps(told).encode()
 
     return StreamingHttpResponse(records(), content_type="application/octet-stream")
+
+
+def _record(data: bytes) -> bytes:
+    return struct.pack("!I", len(data)) + data
 
 
 async def echo_stream(request: HttpRequest, agent_id: str, size: int) -> JsonResponse:
@@ -104,7 +115,7 @@ urlpatterns = [
     path("test/bare/<agent_id>/<int:count>", run_bare),
     path("test/thread/<agent_id>/<command>", run_in_thread),
     path("test/loop/<agent_id>/<command>", run_on_loop),
-    path("test/stream/<agent_id>/<action>", read_stream),
+    path("test/stream/<agent_id>/<service>/<action>", read_stream),
     path("test/echo/<agent_id>/<int:size>", echo_stream),
     path("", include("yumna_panel.urls")),
 ]

@@ -1,12 +1,18 @@
 """Streams through real workers: whole wherever they are read, and kept by no side when owners, holders or Redis die."""
 
+import asyncio
+import contextlib
+import itertools
 import signal
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from agent_client.protocol import Code
+from servers import programs
 from tests.e2e.cluster import Cluster, until
+from tests.e2e.real_agent import RealAgent
 from tests.e2e.stream_reader import Reader
 from tests.e2e.streaming_agent import StreamingAgent, content
 from tests.faults.counts import count
@@ -22,6 +28,12 @@ MEGABYTE = 1024 * 1024
 HELD = 16 * MEGABYTE  # more than the window, the worker's socket and the reader's socket take together
 CALM = "streams-00000"  # an agent on a worker that stays
 MOVES = "streams-00001"
+REAL = "streams-00002"  # our own agent, which runs programs and shells
+COUNT = "seq 1 1000000"
+COUNTED = b"".join(b"%d\n" % number for number in range(1, 1_000_001))
+WORKERS = ("stays", "reads", "dies")
+SIZE_OF_WINDOW = {"cols": 80, "rows": 24}
+BACK = 20.0  # seconds until an agent whose worker was killed has dialled another one, on a busy machine
 NOTICED = LINK_SILENCE + 5.0  # seconds until a process that died is missed, and its streams are over
 
 
@@ -29,14 +41,14 @@ NOTICED = LINK_SILENCE + 5.0  # seconds until a process that died is missed, and
 def cluster(tmp_path_factory):
     made = Cluster(tmp_path_factory.mktemp("stream-faults"), "uvicorn")
     try:
-        yield made.start("stays", "reads", "dies")
+        yield made.start(*WORKERS)
     finally:
         made.stop()
 
 
 @pytest.fixture(scope="module")
 def secrets(cluster):
-    return enrol(cluster, 2, "streams")
+    return enrol(cluster, 3, "streams")
 
 
 @pytest.fixture
@@ -53,6 +65,23 @@ def dial(cluster, secrets):
     yield dial
     for agent in made:
         agent.stop()
+
+
+@pytest.fixture(scope="module")
+def real(cluster, secrets, tmp_path_factory):
+    """Our own agent, at first on the worker that dies."""
+    urls = [cluster.url("dies"), cluster.url("stays")]
+    made = RealAgent(tmp_path_factory.mktemp("real"), urls, REAL, secrets[REAL])
+    try:
+        until(lambda: held(cluster, REAL), 15, "the agent is in")
+        yield made
+    finally:
+        made.stop()
+
+
+def held(cluster: Cluster, name: str) -> bool:
+    """Tell whether a worker holds the agent's socket."""
+    return bool(cluster.get("stays", f"/test/states?id={name}").get(name) == "active")
 
 
 @pytest.fixture
@@ -176,6 +205,94 @@ def test_a_holder_that_goes_costs_the_reader_no_byte(cluster, dial, again, seen,
         agent.stop()
         again("dies")
     seen(f"holder gone ({number.name}): its reader is told", longest, "s", most=NOTICED)
+
+
+def test_a_running_program_is_read_whole_through_another_worker(cluster, real):
+    reader = Reader(cluster, REAL).open("reads", "system.exec", argv=COUNT.split())
+    assert reader.read()["end"]["exitCode"] == 0
+    came = asyncio.run(whole(bytes(reader.got)))
+    assert came == {programs.STDOUT: COUNTED}
+
+
+async def whole(records: bytes) -> dict[int, bytes]:
+    """Put the outputs of a program together."""
+
+    async def once() -> AsyncIterator[bytes]:
+        yield records
+
+    came: dict[int, bytes] = {}
+    async for output, data in programs.written(once()):
+        came[output] = came.get(output, b"") + data
+    return came
+
+
+class Viewer:
+    """Looks at one shell through whichever worker is there, and goes on where it was."""
+
+    def __init__(self, cluster: Cluster, typed: str) -> None:
+        self.reader = Reader(cluster, REAL).open("reads", "shell.open", typed, **SIZE_OF_WINDOW)
+        self.worker = "reads"
+        self.again = 0
+        self.slowest = 0.0  # seconds from a break until it was attached again
+        self._handle = self.reader.data["handle"]
+        self._workers = itertools.cycle(WORKERS)
+
+    def read(self, enough: float = float("inf")) -> None:
+        """Read until the shell's end, or until so many bytes have come."""
+        while len(self.reader.got) < enough and "end" not in self.reader.told:
+            try:
+                broken = bool(self.reader.read(enough)) and "end" not in self.reader.told
+            except OSError:
+                broken = True  # the worker it read through
+            if broken:
+                self._attach()
+
+    def _attach(self) -> None:
+        began, here = time.monotonic(), len(self.reader.got)
+        wishes = SIZE_OF_WINDOW | {"handle": self._handle, "offset": here, "write": True}
+        self.again += 1
+        while time.monotonic() - began < BACK:
+            self.worker = next(self._workers)
+            with contextlib.suppress(OSError):
+                self.reader.open(self.worker, "shell.attach", **wishes)
+                if self.reader.data is not None:
+                    assert self.reader.data["offset"] == here, "a gap"
+                    self.slowest = max(self.slowest, time.monotonic() - began)
+                    return
+        raise AssertionError(f"not attached again within {BACK} s: {self.reader.told}")
+
+
+def test_a_shell_goes_on_where_it_was_whatever_dies_under_its_output(cluster, real, seen):
+    viewer = Viewer(cluster, f"stty -echo; PS1=; echo beg''in; {COUNT}; exit 7\n")
+    victims = ["holder", "redis", "owner"] * count(1, 5)  # ten workers in all
+    for number, victim in enumerate(victims, 1):
+        viewer.read(number * len(COUNTED) / (len(victims) + 1))
+        if victim == "redis":
+            cluster.kill("redis")
+            cluster.start_redis()
+            continue
+        killed = viewer.worker if victim == "owner" else holder(cluster, REAL)
+        cluster.kill(killed)
+        cluster.start_worker(killed)
+        viewer.read(len(viewer.reader.got) + MEGABYTE // 8)  # while it starts
+        cluster.wait_for(killed)
+    viewer.read()
+    assert viewer.reader.told["end"] == {"exitCode": 7}
+    assert viewer.again >= len(victims) * 2 / 3, "each killed worker had a part in it"
+    output = bytes(viewer.reader.got).split(b"begin\r\n", 1)[1].replace(b"\r\n", b"\n")
+    assert output.removesuffix(b"logout\n") == COUNTED, "every byte once"
+    seen("a shell attached again", viewer.again, "times")
+    seen("the longest until it was", viewer.slowest, "s", most=BACK)
+
+
+def holder(cluster: Cluster, name: str) -> str:
+    """Return the worker that holds the agent's socket."""
+    (row,) = cluster.sql(
+        "SELECT w.pid FROM tunnel_session s JOIN servers ON servers.id = s.server_id"
+        " JOIN tunnel_worker w ON w.id = s.worker_id"
+        f" WHERE agent_id = '{name}' AND closed_at IS NULL"
+    )
+    return next(worker for worker in WORKERS if cluster.processes[worker].pid == row[0])
 
 
 def test_a_suspended_node_ends_its_streams_at_once(cluster, dial):
