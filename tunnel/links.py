@@ -189,12 +189,12 @@ def _size(value: Any) -> int:
     """Roughly the bytes of a value as JSON, where a character beyond ASCII takes six; frames travel as they are."""
     if isinstance(value, str):
         return 2 + (len(value) if value.isascii() else 6 * len(value))
-    if isinstance(value, bytes):
-        return len(value)
     if isinstance(value, dict):
         return 2 + sum(_size(key) + _size(item) + 2 for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return 2 + sum(_size(item) + 1 for item in value)
+    if isinstance(value, bytes):
+        return len(value)
     return 20  # a number, a word
 
 

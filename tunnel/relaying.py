@@ -28,6 +28,9 @@ FRAME_WITHIN = (
 )
 LAST_WORDS = frozenset({Kind.END.value, Kind.RESET.value})  # frames after which a stream may be over
 
+LINK_WINDOWS = (
+    4 * 1024 * 1024
+)  # bytes; to its share of this a stream's window may grow, so that an outlet holds all
 SETTLED = 10.0  # seconds after which both sides know that a stream was opened, or one of them gave it up
 
 
@@ -86,7 +89,8 @@ class Streams:
     def open(self, stream: OwnedStream, place: Place, outcome: Outcome) -> None:
         """Take a stream that its agent has opened."""
         self._owned[place.call] = Owned(stream, place)
-        stream.opened(outcome, Across(self, place))
+        share = LINK_WINDOWS // len(self.calls(place.inbox))
+        stream.opened(outcome, Across(self, place), grows_to=share)
 
     def send(self, place: Place, frame: bytes) -> None:
         """Carry a frame to the holder; what is not carried ends the stream."""

@@ -19,7 +19,7 @@ from agent_client.protocol.events import (
     StreamWritable,
 )
 from agent_client.protocol.frames import Frame, decode, encode
-from agent_client.protocol.limits import MAX_SENTENCE
+from agent_client.protocol.limits import MAX_SENTENCE, MAX_WINDOW
 from agent_client.protocol.streams import Stream
 from servers.errors import StreamLost
 from tunnel import metrics
@@ -61,13 +61,13 @@ class OwnedStream:
 
     # -- what carries it tells ---------------------------------------------------------------------
 
-    def opened(self, outcome: Outcome, way: Way) -> None:
-        """Take the success that opened it; the first frames follow."""
+    def opened(self, outcome: Outcome, way: Way, *, grows_to: int = MAX_WINDOW) -> None:
+        """Take the success that opened it; the first frames follow. Its window grows to `grows_to` bytes at most."""
         if outcome.opened is None:
             raise InvalidState("a stream without a number")
         opened, self.data, self._way = outcome.opened, outcome.data, way
         self.number = opened.number
-        self._least, self._most = opened.grants, opened.most
+        self._least, self._most = opened.grants, max(opened.grants, min(opened.most, grows_to))
         self._stream = Stream(opened.number, may_send=opened.may_send, grants=opened.grants, most=opened.most)
         metrics.stream_opened(self.kind)
         if self._given_up:

@@ -10,7 +10,7 @@ from agent_client.protocol import CloseCode, Code
 from servers.errors import StreamLost
 from tests.tunnel.nodes import Node, Sockets, bare, silent
 from tests.tunnel.waiting import until
-from tunnel import metrics, relaying, routes
+from tunnel import links, metrics, relaying, routes
 from tunnel import switchboard as switchboard_module
 from tunnel.outcomes import Outcome
 from tunnel.requests import Request
@@ -334,6 +334,12 @@ async def test_a_newer_session_of_the_agent_elsewhere_ends_the_streams_of_a_kill
     with pytest.raises(StreamLost) as lost:
         await asyncio.wait_for(stream.read(), 3)
     assert lost.value.code == "disconnected"
+
+
+async def test_the_windows_of_many_streams_fit_into_what_waits_for_redis(relayed):
+    streams = [await relayed.open() for _ in range(60)]
+    assert sum(stream._stream.most for stream in streams) < links.MAX_WAITING_BYTES
+    assert streams[0]._stream.most > streams[-1]._stream.most >= WINDOW
 
 
 async def test_a_keystroke_passes_the_bulk_that_waits(relayed):
