@@ -1,4 +1,4 @@
-"""What people and programs are told of nodes that went away or came back: one message for many of them."""
+"""What people and programs are told of nodes that went away, came back, or are two: one message for many of them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -26,11 +26,15 @@ class Kind(Enum):
 
     OFFLINE = "nodes.offline"
     BACK = "nodes.back"
+    TWINS = "nodes.twins"
 
 
 @dataclass(frozen=True)
 class Absence:
-    """One node that is or was away; `until` is when it was looked at, or seen again."""
+    """One node that is or was away; `until` is when it was looked at, or seen again.
+
+    Of a node that is two they are when its sessions began to replace each other, and did so last.
+    """
 
     server: int
     name: str
@@ -94,11 +98,20 @@ class News:
     def _headline(self) -> str:
         number = len(self.nodes)
         if number == 1:
-            sentence = gettext("%s is offline") if self.kind is Kind.OFFLINE else gettext("%s is back")
+            sentence = {
+                Kind.OFFLINE: gettext("%s is offline"),
+                Kind.BACK: gettext("%s is back"),
+                Kind.TWINS: gettext("%s seems to be two machines"),
+            }[self.kind]
             return sentence % visible(self.nodes[0].name)
-        if self.kind is Kind.OFFLINE:
-            return ngettext("%d node is offline", "%d nodes are offline", number) % number
-        return ngettext("%d node is back", "%d nodes are back", number) % number
+        sentence = {
+            Kind.OFFLINE: ngettext("%d node is offline", "%d nodes are offline", number),
+            Kind.BACK: ngettext("%d node is back", "%d nodes are back", number),
+            Kind.TWINS: ngettext(
+                "%d node seems to be two machines", "%d nodes seem to be two machines each", number
+            ),
+        }[self.kind]
+        return sentence % number
 
     def _line(self, node: Absence) -> str:
         facts = {
@@ -110,6 +123,12 @@ class News:
         }
         if self.kind is Kind.OFFLINE:
             return gettext("%(name)s (%(agent)s): offline since %(since)s, %(reason)s") % facts
+        if self.kind is Kind.TWINS:
+            sentence = gettext(
+                "%(name)s (%(agent)s): its connections replace each other since %(since)s; if two machines have "
+                "this agent ID, such as a disk and its copy, give each one of its own"
+            )
+            return sentence % facts
         return gettext("%(name)s (%(agent)s): back, was away since %(since)s for %(minutes)d min") % facts
 
 

@@ -1,9 +1,9 @@
-"""Tells people of nodes that stay away, and of their return: by mail, by a webhook, once each.
+"""Tells people of nodes that stay away, of their return, and of nodes that are two: by mail, by a webhook, once each.
 
 The background worker that sweeps looks; the messages go out in a thread of their own, so a slow mail server or webhook
 delays no sweep. An `Outage` row is a node that was told of. Whoever sends holds the lease `alerts` meanwhile, so of
 several background workers one sends; a process that dies between sending and writing has the news sent again by the
-next one, under the same id.
+next one, under the same id. Who has told of a node that is two holds the lease `twins-<its key>` for a day.
 """
 
 import logging
@@ -17,7 +17,7 @@ from typing import Final
 
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, close_old_connections, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -27,7 +27,7 @@ from tunnel import alert_mail, alert_webhook, presence, sessions
 from tunnel.alert_news import Absence, Kind, News
 from tunnel.alert_webhook import WebhookFailed
 from tunnel.conf import settings
-from tunnel.models import Outage, Session, Worker
+from tunnel.models import CloseReason, Lease, Outage, Session, Worker
 from tunnel.presence import State
 
 log = logging.getLogger("tunnel.alerts")
@@ -39,6 +39,10 @@ PAUSES: tuple[float, ...] = (2.0, 8.0, 30.0)  # seconds before the second, third
 LEASE: Final = 300.0  # seconds one process may send alone; renewed before each try
 BATCH: Final = 500  # rows one statement writes
 NAME: Final = "alerts"  # of the lease
+TWINS_AGAIN: Final = 86_400.0  # seconds until a node that still is two is told of again
+
+
+Mark = Callable[[Iterable[Absence]], None]  # writes down who was told of
 
 
 @dataclass(frozen=True)
@@ -79,16 +83,20 @@ class Watch:
             return
         _forget_what_people_did()
         away, back = self._news()
-        log.debug("looked for alerts: %d away, %d back", len(away), len(back))
+        twins = _twins()
+        log.debug("looked for alerts: %d away, %d back, %d twins", len(away), len(back), len(twins))
         sending = self._thread is not None and self._thread.is_alive()
-        if sending or not (away or back) or time.monotonic() < self._next_round:
+        if sending or not (away or back or twins) or time.monotonic() < self._next_round:
             return
         if not sessions.take_lease(NAME, self.holder, LEASE):
             return
         away, back = self._news()  # the last holder may have told it meanwhile
-        self._thread = threading.Thread(
-            target=self._round, args=[away, back], name="tunnel-alerts", daemon=True
-        )
+        news = [
+            (Kind.OFFLINE, away, _mark_away),
+            (Kind.BACK, back, _mark_back),
+            (Kind.TWINS, _twins(), self._mark_twins),
+        ]
+        self._thread = threading.Thread(target=self._round, args=[news], name="tunnel-alerts", daemon=True)
         self._thread.start()
 
     def wait(self, seconds: float) -> bool:
@@ -112,11 +120,12 @@ class Watch:
         ]
         return due, _returns()
 
-    def _round(self, away: list[Absence], back: list[Absence]) -> None:
+    def _round(self, news: list[tuple[Kind, list[Absence], Mark]]) -> None:
         close_old_connections()
         taken = False
         try:
-            taken = all([self._tell(Kind.OFFLINE, away, _mark_away), self._tell(Kind.BACK, back, _mark_back)])
+            results = [self._tell(kind, nodes, mark) for kind, nodes, mark in news]
+            taken = all(results)
         except DatabaseError as exc:
             log.warning("the database is away: %s", exc)
         except Exception:
@@ -126,7 +135,11 @@ class Watch:
             self._next_round = time.monotonic() + self._gap
             close_old_connections()
 
-    def _tell(self, kind: Kind, nodes: list[Absence], mark: Callable[[Iterable[Absence]], None]) -> bool:
+    def _mark_twins(self, nodes: Iterable[Absence]) -> None:
+        for node in nodes:
+            sessions.take_lease(_lease_of_twins(node.server), self.holder, TWINS_AGAIN)
+
+    def _tell(self, kind: Kind, nodes: list[Absence], mark: Mark) -> bool:
         """Send one message and write down that it was; False when nobody took it."""
         if not nodes:
             return True
@@ -215,6 +228,37 @@ def _returns() -> list[Absence]:
 def _return(outage: Outage, opened: datetime) -> Absence:
     server = outage.server
     return Absence(server.pk, server.name, server.agent_id, outage.since, opened)
+
+
+def _twins() -> list[Absence]:
+    """Return the nodes whose sessions replace each other, as two machines with one id do, and that were not told of."""
+    lately = Session.objects.filter(
+        close_reason=CloseReason.REPLACED,
+        closed_at__gt=Now() - sessions.TWINS_WITHIN,
+        server__connection_type=Server.ConnectionType.TUNNEL,
+    ).exclude(server__status=Server.Status.SUSPENDED)
+    found = lately.values("server", "server__name", "server__agent_id").annotate(
+        times=Count("pk"), since=Min("closed_at"), until=Max("closed_at")
+    )
+    rows = list(found.filter(times__gte=sessions.TWINS_AFTER).order_by("server__name"))
+    names = [_lease_of_twins(row["server"]) for row in rows]
+    told = set(Lease.objects.filter(name__in=names, until__gt=Now()).values_list("name", flat=True))
+    return [
+        Absence(
+            row["server"],
+            row["server__name"],
+            row["server__agent_id"],
+            row["since"],
+            row["until"],
+            CloseReason.REPLACED,
+        )
+        for row in rows
+        if _lease_of_twins(row["server"]) not in told
+    ]
+
+
+def _lease_of_twins(server: int) -> str:
+    return f"twins-{server}"
 
 
 def _mark_away(nodes: Iterable[Absence]) -> None:

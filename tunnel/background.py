@@ -18,7 +18,7 @@ from servers.threads import in_thread
 from tunnel import alerts, figures, samples, sessions
 from tunnel.conf import settings
 from tunnel.dispatch import MAX_TIMEOUT
-from tunnel.models import IdempotencyKey, Refusal, Sample, Session, Shell, Worker
+from tunnel.models import IdempotencyKey, Lease, Refusal, Sample, Session, Shell, Worker
 
 log = logging.getLogger("tunnel.background")
 
@@ -138,6 +138,7 @@ def prune() -> dict[str, int]:
         "refusals": _delete(Refusal.objects.filter(last_at__lt=ended)),
         "idempotency keys": _delete(old_keys),
         "workers": _delete(dead),
+        "leases": _delete(Lease.objects.filter(until__lt=Now() - STALE_WORKERS)),
     }
 
 

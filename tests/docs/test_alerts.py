@@ -9,7 +9,7 @@ import pytest
 from django.test import override_settings
 
 from tests.docs.pages import page, rows, words
-from tunnel import alert_mail, alert_news, alert_webhook, alerts
+from tunnel import alert_mail, alert_news, alert_webhook, alerts, sessions
 from tunnel.alert_news import Absence, Kind, News
 from tunnel.conf import DEFAULTS, PREFIX
 
@@ -61,6 +61,8 @@ def test_the_settings_of_the_example_exist():
     [
         (r"within (\d+) minutes after the panel", alerts.GRACE.total_seconds() / 60),
         (r"at least (\d+) s apart", alerts.GAP),
+        (r"by newer ones (\d+) times", sessions.TWINS_AFTER),
+        (r"times within (\d+) minutes: two", sessions.TWINS_WITHIN.total_seconds() / 60),
         (r"a mail names (\d+) nodes", alert_news.MAX_LINES),
         (r"a webhook's body names (\d+)", alert_news.MAX_NODES),
         (r"is tried (\d+) times", len(alerts.PAUSES) + 1),

@@ -290,6 +290,54 @@ def test_alerts_that_are_off_tell_nothing_and_forget(posts: Posts, worker: uuid.
     assert events(posts) == [("nodes.offline", ["web-01"])]
 
 
+def replaced(server: Server, worker: uuid.UUID, times: int) -> None:
+    for _ in range(times + 1):
+        come(server, worker)
+
+
+def test_a_node_that_seems_to_be_two_is_told_of_once(mails: Mails, posts: Posts, worker: uuid.UUID):
+    server = identity.create("web-01")[0]
+    replaced(server, worker, 2)
+    watch = look()
+    assert posts.taken == []
+    replaced(server, worker, 1)
+    look(watch)
+    look(watch)
+    free_lease()
+    look(Watch())  # another process
+    assert events(posts) == [("nodes.twins", ["web-01"])]
+    assert json.loads(posts.taken[0][2])["nodes"][0]["reason"] == "replaced"
+    ((_, message),) = mails.taken
+    assert subject(message) == "Yumna Tunnel: web-01 seems to be two machines"
+    assert "give each one of its own" in text(message)
+    Lease.objects.update(until=Now() - timedelta(days=2))
+    look(Watch())
+    assert len(posts.taken) == 2  # a day later, and it goes on
+    Lease.objects.update(until=Now() - timedelta(days=2))
+    assert background.prune()["leases"] == 2
+
+
+@pytest.mark.parametrize("change", [{"status": "suspended"}, {"connection_type": "ssh"}])
+def test_of_a_server_that_nobody_may_dial_for_no_twins_are_told(
+    posts: Posts, worker: uuid.UUID, change: dict[str, str]
+):
+    server = identity.create("web-01")[0]
+    replaced(server, worker, 5)
+    Server.objects.filter(pk=server.pk).update(**change)
+    look()
+    assert posts.taken == []
+
+
+def test_who_was_replaced_long_ago_is_no_twin(posts: Posts, worker: uuid.UUID):
+    server = identity.create("web-01")[0]
+    replaced(server, worker, 5)
+    Session.objects.filter(server=server, closed_at__isnull=False).update(
+        closed_at=Now() - sessions.TWINS_WITHIN
+    )
+    look()
+    assert posts.taken == []
+
+
 # Many at once ---------------------------------------------------------------------------------------------------
 
 
