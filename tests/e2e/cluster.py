@@ -1,7 +1,9 @@
 """A master of several processes on 127.0.0.1: real web workers, a background worker, Redis and a database."""
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -32,6 +34,15 @@ UVICORN = [
 UVICORN += ["--ws-per-message-deflate", "false", "--ws-max-size", "1048576", "--no-proxy-headers", "--port"]
 SERVERS = {"uvicorn": UVICORN, "serve": ["manage.py", "tunnel", "serve", "-b", "127.0.0.1", "-p"]}
 
+# Names the folder of this run of the tests; set by tests.settings, which the benchmarks must not import.
+TESTS_FOLDER = "YUMNA_TESTS_FOLDER"
+STOCK = """
+from servers import identity
+for number in range({number}):
+    server, secret = identity.create(f"spare-{{number}}")
+    print(server.agent_id, secret)
+"""
+
 
 def free_port() -> int:
     """Return a port nobody listens on now."""
@@ -55,7 +66,8 @@ def until(fact: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any
 class Cluster:
     """Processes with one database and one Redis of their own; `stop` ends all of them.
 
-    The database is a file, or what `DATABASE_URL` in `environment` names.
+    The database is a file, or what `DATABASE_URL` in `environment` names. A worker runs on `server`, one of SERVERS, as
+    it was when the worker was first started.
     """
 
     def __init__(self, folder: Path, server: str, **environment: str) -> None:
@@ -75,16 +87,32 @@ class Cluster:
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports: dict[str, int] = {}
+        self.servers: dict[str, str] = {}  # by worker
+        self._stock: list[tuple[str, str]] = []
 
     def start(self, *workers: str) -> "Cluster":
         """Start Redis and the web workers, and wait until they answer."""
         self.start_redis()
-        self.manage("migrate", "-v0")
+        self.migrate()
         for name in workers:
             self.start_worker(name)
         for name in workers:
             self.wait_for(name)
         return self
+
+    def migrate(self) -> None:
+        """Make the tables; a file is copied from one in which this run of the tests made them before."""
+        if not (self.on_a_file and TESTS_FOLDER in os.environ):
+            self.manage("migrate", "-v0")
+            return
+        kept = Path(os.environ[TESTS_FOLDER]) / f"{self.environment['DJANGO_SETTINGS_MODULE']}.migrated"
+        mine = self.folder / "db.sqlite3"
+        with kept.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the processes of pytest-xdist share the file
+            if not kept.exists():
+                self.manage("migrate", "-v0")
+                shutil.copy(mine, kept)
+        shutil.copy(kept, mine)
 
     def start_redis(self) -> None:
         """Start Redis on its socket."""
@@ -95,9 +123,10 @@ class Cluster:
         until(lambda: self._redis_answers(), 10, "Redis answers")
 
     def start_worker(self, name: str) -> None:
-        """Start a web worker, on its former port if it had one."""
+        """Start a web worker, on its former port and server if it had one."""
         port = self.ports.setdefault(name, free_port())
-        self._spawn(name, [sys.executable, *SERVERS[self.server], str(port)])
+        server = self.servers.setdefault(name, self.server)
+        self._spawn(name, [sys.executable, *SERVERS[server], str(port)])
 
     def wait_for(self, name: str, seconds: float = 30.0) -> None:
         """Wait until a web worker answers."""
@@ -175,9 +204,18 @@ class Cluster:
 
     def add(self, name: str) -> str:
         """Make a server and return its secret."""
+        if self._stock:
+            spare, secret = self._stock.pop()
+            self.sql(f"UPDATE servers SET name = '{name}', agent_id = '{name}' WHERE agent_id = '{spare}'")
+            return secret
         return self.python(f"from servers import identity; print(identity.create({name!r})[1])").splitlines()[
             -1
         ]
+
+    def stock(self, number: int) -> None:
+        """Make servers for the next calls of `add` in one process, where a test minds no others beside its own."""
+        made = self.python(STOCK.format(number=number)).splitlines()[-number:]
+        self._stock = [(agent_id, secret) for agent_id, secret in map(str.split, made)]
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Run plain SQL on the database."""

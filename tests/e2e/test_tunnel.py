@@ -21,7 +21,8 @@ pytestmark = pytest.mark.e2e
 def cluster(request, tmp_path_factory):
     made = Cluster(tmp_path_factory.mktemp(request.param), request.param)
     try:
-        yield made.start("a", "b")
+        made.start("a", "b").stock(24)
+        yield made
     finally:
         made.stop()
 

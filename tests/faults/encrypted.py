@@ -1,4 +1,4 @@
-"""A master whose workers speak TLS themselves, on 127.0.0.1 or on the address of a network namespace."""
+"""A master whose workers are reached over TLS, on 127.0.0.1 or on the address of a network namespace."""
 
 import json
 import ssl
@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.agent.certificates import Authority
-from tests.e2e.cluster import UVICORN, Cluster, free_port
+from tests.e2e.cluster import SERVERS, Cluster, free_port
 
 
 class EncryptedCluster(Cluster):
-    """Uvicorn workers with a certificate of `authority`; `inside` runs them in a namespace."""
+    """Workers with a certificate of `authority`; `inside` runs them in a namespace.
+
+    Uvicorn ends TLS itself, and before `tunnel serve` a front does.
+    """
 
     def __init__(
         self,
@@ -22,19 +25,27 @@ class EncryptedCluster(Cluster):
         inside: tuple[str, ...] = (),
         **environment: str,
     ) -> None:
-        super().__init__(folder, "uvicorn", **environment)
+        super().__init__(folder, "uvicorn", **{"TUNNEL_TLS_ONLY": "1", **environment})
         self.address = address
         self.inside = inside
         self.authority = Authority(folder)
         self.authority.server(address=address)
         chain = next(folder.glob(f"*-{address}-*.pem"))
-        self._tls = ("--ssl-certfile", str(chain), "--ssl-keyfile", str(chain.with_suffix(".key")))
+        self._certificate = (str(chain), str(chain.with_suffix(".key")))
 
     def start_worker(self, name: str) -> None:
-        """Start a web worker, on its former port if it had one."""
+        """Start a web worker, on its former port and server if it had one."""
         port = self.ports.setdefault(name, free_port())
-        listening = (*UVICORN, str(port), "--host", self.address, *self._tls)
-        self._spawn(name, [*self.inside, sys.executable, *listening])
+        python, server = (*self.inside, sys.executable), self.servers.setdefault(name, self.server)
+        if server == "serve":
+            behind = str(free_port())
+            front = ("-m", "tests.faults.tls_front", self.address, str(port), behind, *self._certificate)
+            self._spawn(name, [*python, *SERVERS[server], behind])
+            self._spawn(f"{name}-front", [*python, *front])
+        else:
+            chain, key = self._certificate
+            listening = ("--host", self.address, "--ssl-certfile", chain, "--ssl-keyfile", key)
+            self._spawn(name, [*python, *SERVERS[server], str(port), *listening])
 
     def url(self, name: str) -> str:
         """Where agents dial a worker."""
@@ -49,4 +60,6 @@ class EncryptedCluster(Cluster):
 
     def _answers(self, port: int) -> bool:  # type: ignore[override]
         name = next(name for name, its in self.ports.items() if its == port)
+        if self.servers[name] == "serve":
+            return "serving http://" in self.log(name) and "listens" in self.log(f"{name}-front")
         return "Uvicorn running on" in self.log(name)

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -167,12 +167,17 @@ print(json.dumps({{word: ask(name, word) for name, word in {asked}}}))
 """
 
 
+def of_each(kinds: Iterable[str]) -> list[str]:
+    """Return the names of the nodes behind these kinds of line, one for each server."""
+    return [f"{kind}-{server}" for kind in kinds for server in WORKERS]
+
+
 @pytest.fixture(scope="module")
 def far(tmp_path_factory) -> Iterator[tuple[Nodes, dict[str, str]]]:
-    """A master in a namespace of its own, and a node behind each kind of line in another; TLS throughout."""
-    kinds = (*DEAD, *BAD)
+    """A master in a namespace of its own, and two nodes behind each kind of line in others; TLS throughout."""
+    names = of_each((*DEAD, *BAD))
     with ExitStack() as stack:
-        master, *leaves = stack.enter_context(namespaces.namespaces("master", *kinds))
+        master, *leaves = stack.enter_context(namespaces.namespaces("master", *names))
         namespaces.ip("-n", master, "address", "add", f"{MASTER}/32", "dev", "lo")
         for number, leaf in enumerate(leaves):
             gateway = f"10.99.{number}.1"
@@ -181,37 +186,41 @@ def far(tmp_path_factory) -> Iterator[tuple[Nodes, dict[str, str]]]:
         folder = tmp_path_factory.mktemp("far-panel")
         cluster = EncryptedCluster(folder, address=MASTER, inside=namespaces.inside(master))
         stack.callback(cluster.stop)
-        cluster.start("a")
-        nodes = Nodes(cluster, tmp_path_factory.mktemp("far-nodes"), kinds)
+        start_on_both_servers(cluster, WORKERS)
+        nodes = Nodes(cluster, tmp_path_factory.mktemp("far-nodes"), names)
         stack.callback(nodes.stop)
-        for kind, leaf in zip(kinds, leaves, strict=True):
-            authority = str(cluster.authority.file)
-            nodes.start(kind, inside=namespaces.inside(leaf), MASTER_CA_FILE=authority)
-        nodes.wait_until_in()
-        namespaces.slow_down(leaves[-1], "eth0")
-        namespaces.slow_down(master, f"to-{len(leaves) - 1}")
-        namespaces.drop(leaves[-2], arriving=True, leaving=True, when="numgen random mod 100 < 5")
-        yield nodes, dict(zip(kinds, leaves, strict=True))
+        for name, leaf in zip(names, leaves, strict=True):
+            url, authority = cluster.url(WORKERS[name.split("-")[1]]), str(cluster.authority.file)
+            nodes.start(name, url, inside=namespaces.inside(leaf), MASTER_CA_FILE=authority)
+        nodes.wait_until_in(seconds=60)
+        for number, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
+            if name.startswith("slow"):
+                namespaces.slow_down(leaf, "eth0")
+                namespaces.slow_down(master, f"to-{number}")
+            elif name.startswith("lossy"):
+                namespaces.drop(leaf, arriving=True, leaving=True, when="numgen random mod 100 < 5")
+        yield nodes, dict(zip(names, leaves, strict=True))
 
 
 @pytest.mark.netns
 def test_a_dead_link_is_noticed_by_both_sides_and_a_bad_one_is_not_called_dead(far, lines, seen):
     nodes, leaves = far
-    kept = {kind: nodes.session(kind) for kind in BAD}
+    bad = of_each(BAD)
+    kept = {name: nodes.session(name) for name in bad}
     history = History()
 
-    def die(kind: str) -> None:
-        hooks = dict.fromkeys(DEAD[kind], True)
-        namespaces.drop(leaves[kind], **hooks)
-        seen(f"dead link ({kind}) noticed by both sides", both_notice(nodes, kind), "s", most=NOTICED)
-        namespaces.heal(leaves[kind])
+    def die(name: str) -> None:
+        hooks = dict.fromkeys(DEAD[name.split("-")[0]], True)
+        namespaces.drop(leaves[name], **hooks)
+        seen(f"dead link ({name}) noticed by both sides", both_notice(nodes, name), "s", most=NOTICED)
+        namespaces.heal(leaves[name])
         began = time.monotonic()
-        until(lambda: nodes.session(kind), 2 * HEALED, nodes.agents[kind].log)
-        seen(f"back on a healed link ({kind})", time.monotonic() - began, "s", most=HEALED)
+        until(lambda: nodes.session(name), 2 * HEALED, nodes.agents[name].log)
+        seen(f"back on a healed link ({name})", time.monotonic() - began, "s", most=HEALED)
 
     def ask_the_dead() -> None:
         # Not the mute one: what it is asked is a byte it hears, and its time of silence begins anew.
-        asked = [(kind, uuid.uuid4().hex) for kind in ("both", "deaf")]
+        asked = [(name, uuid.uuid4().hex) for name in of_each(("both", "deaf"))]
         with ExitStack() as stack:
             made = {word: stack.enter_context(history.operation(word)) for _, word in asked}
             told = json.loads(nodes.cluster.python(ASK.format(asked=asked)))
@@ -220,19 +229,20 @@ def test_a_dead_link_is_noticed_by_both_sides_and_a_bad_one_is_not_called_dead(f
 
     def carry() -> None:
         seconds = count(20.0, 120.0)
-        names = BAD * 3  # so that replies wait for each other
+        names = bad * count(2, 3)  # so that replies wait for each other
         done = json.loads(
             nodes.cluster.python(CARRY.format(seconds=seconds, names=names), seconds=seconds + 100)
         )
-        for kind, number in zip(BAD, (sum(done[0::2]), sum(done[1::2])), strict=True):
-            seen(f"replies of 240 KiB over a {kind} line in {seconds:g} s", number, "replies")
-            assert number >= 3
+        for number, name in enumerate(bad):
+            replies = sum(done[number :: len(bad)])
+            seen(f"replies of 240 KiB over a bad line ({name}) in {seconds:g} s", replies, "replies")
+            assert replies >= 3
 
-    with beside(*(partial(die, kind) for kind in DEAD), ask_the_dead, carry):
+    with beside(*(partial(die, name) for name in of_each(DEAD)), ask_the_dead, carry):
         pass
-    for kind, session in kept.items():
-        assert nodes.session(kind) == session, nodes.agents[kind].log
-        assert nodes.agents[kind].log.count("tunnel open") == 1
+    for name, session in kept.items():
+        assert nodes.session(name) == session, nodes.agents[name].log
+        assert nodes.agents[name].log.count("tunnel open") == 1
     history.check(nodes.ran())
 
 
