@@ -56,3 +56,6 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 
 # Static files are looked up when asked for, as under DEBUG; read ahead, each test client would read them all.
 WHITENOISE_AUTOREFRESH = True
+
+# The masters of tests/e2e have Django's own.
+PASSWORD_HASHERS = ["tests.hashers.QuickHasher"]

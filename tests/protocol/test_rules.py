@@ -14,6 +14,7 @@ from agent_client.protocol.limits import MAX_DEPTH
 from agent_client.protocol.messages import from_agent, from_master
 from agent_client.protocol.replay import ReplayGuard
 from agent_client.protocol.text import dumps, loads
+from tests.faults.counts import count
 from tests.protocol.ends import FACTS, START
 
 
@@ -68,7 +69,7 @@ def test_a_full_guard_is_busy_and_forgets_nothing_early():
     assert len(guard) == 1
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=count(1_000, 10_000), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcdef"), st.floats(-70, 70), st.floats(0, 20)), min_size=1, max_size=12

@@ -27,12 +27,8 @@ CHOSEN = "rahasia dapur kami"
 
 @pytest.fixture(autouse=True)
 def a_new_process(settings, monkeypatch):
-    """Nobody has failed yet, and no chosen secret is remembered; this process ends TLS itself.
-
-    What is counted here is how often a hasher is asked, not how slow it is: tests/servers/test_credentials.py has that.
-    """
+    """Nobody has failed yet, and no chosen secret is remembered; this process ends TLS itself."""
     settings.TUNNEL_TLS_ONLY = True
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     monkeypatch.setattr(handshake, "attempts", Attempts())
     monkeypatch.setattr(handshake, "_checked", OrderedDict())
 
