@@ -51,8 +51,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(fact: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
-    """Return `fact()` once it is true; fail when it has not become so in time."""
+BY_PROCESS = 0.5  # seconds between looks that start a process each, which else would keep a core busy
+
+
+def until(fact: Callable[[], Any], seconds: float = 10.0, what: str = "", *, pause: float = 0.02) -> Any:
+    """Return `fact()` once it is true, looking each `pause` seconds; fail when it has not become so in time."""
     deadline = time.monotonic() + seconds
     while True:
         value = fact()
@@ -60,7 +63,7 @@ def until(fact: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or fact}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 class Cluster:

@@ -35,12 +35,12 @@ def clean_environment(data: Path) -> dict[str, str]:
     return {**inherited, "DATA_DIR": str(data), "DJANGO_SETTINGS_MODULE": "yumna_panel.settings"}
 
 
-def eventually(fact, seconds: float = DEADLINE):
-    """Wait until the fact is true and return it."""
+def eventually(fact, seconds: float = DEADLINE, pause: float = 0.05):
+    """Wait until the fact is true, looking each `pause` seconds, and return it."""
     deadline = time.monotonic() + seconds
     while not (found := fact()):
         assert time.monotonic() < deadline, f"not true within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(pause)
     return found
 
 

@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from tests.e2e.cluster import BY_PROCESS
 from tests.e2e.demo import Browser, Demo, clean_environment, eventually, is_gone, remove_left_folders
 from yumna_panel.demo.places import CHECKOUT
 
@@ -108,11 +109,11 @@ def test_one_more_agent_joins_and_leaves(demo):
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: "2 of 2 tunnels active" in demo.manage("tunnel", "list").stdout)
+        eventually(lambda: "2 of 2 tunnels active" in demo.manage("tunnel", "list").stdout, pause=BY_PROCESS)
     finally:
         agent.send_signal(signal.SIGINT)
     assert agent.wait(20) == 0
-    eventually(lambda: "1 of 2 tunnels active" in demo.manage("tunnel", "list").stdout)
+    eventually(lambda: "1 of 2 tunnels active" in demo.manage("tunnel", "list").stdout, pause=BY_PROCESS)
 
 
 def test_all_data_is_for_its_owner_only(demo):
@@ -135,7 +136,9 @@ def test_what_is_killed_comes_back(demo, name):
     killed = demo.programs()[name]
     killed.kill()
     eventually(lambda: len(demo.programs()) == 5 and killed not in demo.programs().values())
-    eventually(lambda: demo.manage("tunnel", "run", "this-machine", "--", "true").returncode == 0)
+    eventually(
+        lambda: demo.manage("tunnel", "run", "this-machine", "--", "true").returncode == 0, pause=BY_PROCESS
+    )
 
 
 def test_a_restarted_web_worker_loses_no_port(demo):
@@ -218,7 +221,9 @@ def test_the_printed_lines_connect_a_second_agent(started, tmp_path):
         [sys.executable, "-m", "agent_client"], cwd=node, env=environment, stderr=subprocess.DEVNULL
     )
     try:
-        eventually(lambda: demo.manage("tunnel", "run", "second", "--", "true").returncode == 0)
+        eventually(
+            lambda: demo.manage("tunnel", "run", "second", "--", "true").returncode == 0, pause=BY_PROCESS
+        )
     finally:
         agent.terminate()
         agent.wait()

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.e2e.basic_agent import BasicAgent
-from tests.e2e.cluster import SERVERS, Cluster, until
+from tests.e2e.cluster import BY_PROCESS, SERVERS, Cluster, until
 
 pytestmark = pytest.mark.e2e
 
@@ -79,7 +79,7 @@ def test_a_basic_agent_is_answered_and_its_figures_are_shown(cluster, node):
     )
     cluster.kill("background", signal.SIGTERM)
     agent.stop()
-    until(lambda: state(cluster, node[0]) == "reconnecting", 5)
+    until(lambda: state(cluster, node[0]) == "reconnecting", 15, pause=BY_PROCESS)
 
 
 @pytest.mark.parametrize("where", ["same", "other"])

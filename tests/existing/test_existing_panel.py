@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.e2e.cluster import until
+from tests.e2e.cluster import BY_PROCESS, until
 from tests.existing.panel import EDITS, Panel, titled, wait_for_port_of
 
 pytestmark = pytest.mark.e2e
@@ -31,8 +31,15 @@ def node_is_active(panel: Panel) -> bool:
 def connect(panel: Panel) -> None:
     """Add the server of the page, start its agent, and wait until it is there."""
     panel.once("node")
+    start_agent(panel)
+
+
+def start_agent(panel: Panel) -> None:
+    """Start the agent of the page, and wait until the panel says that it is there."""
+    before = panel.log("agent_client").count("tunnel open")
     panel.stays("agent_client")
-    until(lambda: node_is_active(panel), 20, panel.log("agent_client"))
+    until(lambda: panel.log("agent_client").count("tunnel open") > before, 30, panel.log("agent_client"))
+    until(lambda: node_is_active(panel), 20, panel.log("agent_client"), pause=BY_PROCESS)
 
 
 def serve(panel: Panel, kind: str) -> None:
@@ -69,7 +76,12 @@ def test_a_stock_project_with_the_four_edits_works(panel: Panel, kind: str):
     status, text = browser.get("/api/tunnel/v1/servers/")
     assert (status, json.loads(text)["results"][0]["agent_id"]) == (200, "web-01")
     written = "from servers.models import Server; print(Server.objects.get().last_usage_at)"
-    until(lambda: panel.python(written) != "None", 20, "runworker writes figures: " + panel.log("runworker"))
+    until(
+        lambda: panel.python(written) != "None",
+        20,
+        "runworker writes figures: " + panel.log("runworker"),
+        pause=BY_PROCESS,
+    )
     if kind == "runserver":
         assert browser.get("/static/tunnel/nodes.js")[0] == 200
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.cluster import free_port, until
 from tests.existing.panel import EDITS, Panel, titled
-from tests.existing.test_existing_panel import connect, node_is_active
+from tests.existing.test_existing_panel import connect, start_agent
 from tests.tunnel.receivers import Posts, web_server
 
 pytestmark = pytest.mark.e2e
@@ -55,11 +55,6 @@ def hears(panel: Panel, name: str, told: list[str], seconds: float = 30) -> None
         raise AssertionError(f"{name} heard {heard(panel, name)}: {panel.log(name)[-4000:]}") from None
 
 
-def agent_again(panel: Panel) -> None:
-    panel.stays("agent_client")
-    until(lambda: node_is_active(panel), 30, panel.log("agent_client"))
-
-
 def test_agents_and_commands_are_heard_once_each_and_a_killed_workers_too(panel: Panel):
     hearing(panel)
     panel.start_uvicorn("first")
@@ -74,7 +69,7 @@ def test_agents_and_commands_are_heard_once_each_and_a_killed_workers_too(panel:
     panel.kill("agent_client", signal.SIGTERM)
     left = "disconnected web-01 agent_stopped"
     hears(panel, "first", [came, left])
-    agent_again(panel)
+    start_agent(panel)
     hears(panel, "first", [came, left, came])
 
     panel.start_uvicorn("second", free_port())
@@ -82,7 +77,7 @@ def test_agents_and_commands_are_heard_once_each_and_a_killed_workers_too(panel:
     hears(panel, "runworker", ["disconnected web-01 worker_lost"], 60)
     panel.start_uvicorn("first")
     panel.kill("agent_client", signal.SIGTERM)  # whose next try may be a minute away by now
-    agent_again(panel)
+    start_agent(panel)
     hears(panel, "first", [came, left, came, came])
     assert heard(panel, "second") == []
     assert heard(panel, "runworker") == ["disconnected web-01 worker_lost"]
@@ -127,7 +122,7 @@ def test_one_alert_for_an_outage_and_one_for_its_end_from_several_background_wor
         until(lambda: sweeps(panel) >= looks + 2, 60, "the others look again")
         assert events(posts) == ["nodes.offline"]
 
-        agent_again(panel)
+        start_agent(panel)
         until(lambda: told(panel, "nodes.back"), 60, "its return is told")
         looks = sweeps(panel)
         until(lambda: sweeps(panel) >= looks + 2, 60, "they look again")
