@@ -7,6 +7,9 @@ from typing import Callable, Optional
 
 SETTLED_AFTER = 60.0  # seconds a session must have lived for its end to count as the first failure again
 LONGEST_GOODBYE = 300.0  # seconds; no master may send an agent away for longer
+# Ours tells each agent a moment of its own, docs/protocol.md leaves that to a master: some spread must come from here.
+GOODBYE_JITTER = 0.1  # of what it told; more would only make the last ones late
+LEAST_JITTER = 0.5  # seconds
 
 Jitter = Callable[[float, float], float]  # (lowest, highest) -> a number between
 
@@ -70,7 +73,7 @@ class Backoff:
             self._failures = 0
         if ending is Ending.SENT_AWAY:
             told = min(max(retry_after, 0.0), LONGEST_GOODBYE)
-            return told + self._jitter(0.0, max(1.0, told / 2))
+            return told + self._jitter(0.0, max(LEAST_JITTER, told * GOODBYE_JITTER))
         rule = RULES[ending]
         if rule.first != self._first:  # another kind of trouble starts its own count
             self._first, self._failures = rule.first, 0

@@ -81,6 +81,10 @@ def test_a_list_of_masters_makes_nobody_come_back_sooner_to_where_he_was_replace
 
 
 def test_goodbye_says_when_and_is_bounded():
-    assert 7 <= Backoff().wait(Ending.SENT_AWAY, retry_after=7.0) <= 10.5
+    assert 7 <= Backoff().wait(Ending.SENT_AWAY, retry_after=7.0) <= 7.7
+    assert (
+        Backoff(highest).wait(Ending.SENT_AWAY, retry_after=0.0) == 0.5
+    )  # nobody comes in step with the others
+    assert Backoff(highest).wait(Ending.SENT_AWAY, retry_after=100.0) == 110.0
     assert Backoff(lowest).wait(Ending.SENT_AWAY, retry_after=1e9) == LONGEST_GOODBYE
     assert Backoff(lowest).wait(Ending.SENT_AWAY, retry_after=-5.0) == 0.0
