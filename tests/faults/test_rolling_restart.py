@@ -104,7 +104,8 @@ def test_a_rolling_restart_says_goodbye_loses_no_answer_and_makes_no_rush(cluste
         rushes = []
         for _ in range(ROUNDS):
             fleet.wait_held(AGENTS)
-            restarts = [restart(cluster, fleet, callers, name) for name in WORKERS]
+            # Against the order in which agents dial: along with it all would gather at the last worker.
+            restarts = [restart(cluster, fleet, callers, name) for name in reversed(WORKERS)]
             rushes += [rush(fleet, since, agents) for since, agents in restarts]
             fleet.wait_held(AGENTS)
         callers.history.check(fleet.records.ran)
