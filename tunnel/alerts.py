@@ -27,7 +27,7 @@ from tunnel import alert_mail, alert_webhook, presence, sessions
 from tunnel.alert_news import Absence, Kind, News
 from tunnel.alert_webhook import WebhookFailed
 from tunnel.conf import settings
-from tunnel.models import CloseReason, Lease, Outage, Session, Worker
+from tunnel.models import AlertTrouble, CloseReason, Lease, Outage, Session, Worker
 from tunnel.presence import State
 
 log = logging.getLogger("tunnel.alerts")
@@ -39,6 +39,7 @@ PAUSES: tuple[float, ...] = (2.0, 8.0, 30.0)  # seconds before the second, third
 LEASE: Final = 300.0  # seconds one process may send alone; renewed before each try
 BATCH: Final = 500  # rows one statement writes
 NAME: Final = "alerts"  # of the lease
+MAX_PROBLEM: Final = 300  # characters of why a message was not taken
 TWINS_AGAIN: Final = 86_400.0  # seconds until a node that still is two is told of again
 
 
@@ -78,6 +79,7 @@ class Watch:
         Raises:
             django.db.Error: it is away.
         """
+        AlertTrouble.objects.exclude(way__in=[channel.name for channel in channels()]).delete()
         if not channels():
             Outage.objects.all().delete()  # nobody is to hear of returns when alerts are on again
             return
@@ -160,11 +162,13 @@ class Watch:
                 return False
             problem, again = _try(channel, news)
             if not problem:
+                AlertTrouble.objects.filter(way=channel.name).delete()
                 return True
             log.warning("an alert by %s was not taken: %s", channel.name, problem)
             if pause is None or not again:
                 break
             time.sleep(pause)  # in a thread of its own; there is no fact to wait on
+        AlertTrouble.objects.update_or_create(way=channel.name, defaults={"problem": problem[:MAX_PROBLEM]})
         return False
 
 
@@ -175,7 +179,7 @@ def _try(channel: Channel, news: News) -> tuple[str, bool]:
     except WebhookFailed as exc:
         return str(exc), exc.again
     except Exception as exc:  # noqa: BLE001 - each mail backend has errors of its own
-        return visible(f"{type(exc).__name__}: {exc}")[:300], True
+        return visible(f"{type(exc).__name__}: {exc}")[:MAX_PROBLEM], True
     return "", False
 
 

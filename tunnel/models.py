@@ -159,6 +159,22 @@ class Outage(models.Model):
         return f"{self.server_id} {self.since}"
 
 
+class AlertTrouble(models.Model):
+    """A way of telling people that did not take the last alert; it is over with the next one that it takes."""
+
+    way = models.CharField(max_length=20, primary_key=True)
+    problem = models.CharField(max_length=300)
+    since = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = _("trouble with alerts")
+        verbose_name_plural = _("troubles with alerts")
+
+    def __str__(self) -> str:
+        return f"{self.way}: {self.problem}"
+
+
 class IdempotencyKey(models.Model):
     """A key that a program gave with a command, and the reply, so that the same request again runs nothing twice.
 

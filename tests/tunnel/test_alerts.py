@@ -27,6 +27,7 @@ from tests.tunnel.receivers import Mails, Posts, mail_server, web_server
 from tunnel import alert_webhook, alerts, background, sessions
 from tunnel.alert_news import MAX_LINES, MAX_NODES, Absence, Kind, News
 from tunnel.alerts import Watch
+from tunnel.cli import doctor_panel
 from tunnel.models import CloseReason, Lease, Outage, Session, Worker
 from tunnel.sessions import Welcome
 
@@ -441,6 +442,31 @@ def test_one_way_that_fails_keeps_the_other_from_nothing(mails: Mails, posts: Po
     look(watch)
     assert len(mails.taken) == 1
     assert len(posts.taken) == 1
+
+
+def test_a_way_that_fails_is_told_on_the_page_and_by_the_doctor_until_it_works(
+    mails: Mails, posts: Posts, worker: uuid.UUID, admin_client: Any, client: Any, django_user_model: Any
+):
+    client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
+    told = "webhook was not taken: the webhook answered 404"
+    posts.answer = lambda _: 404
+    went("web-01", worker)
+    watch = look()
+    assert told in admin_client.get("/admin/tunnel/nodes/").content.decode()
+    assert "was not taken" not in client.get("/admin/tunnel/nodes/").content.decode()
+    (finding,) = doctor_panel.alerts()
+    assert (finding.ok, told in finding.detail) == (False, True)
+    posts.answer = lambda _: 204
+    went("web-02", worker)
+    look(watch)
+    assert "was not taken" not in admin_client.get("/admin/tunnel/nodes/").content.decode()
+    posts.answer = lambda _: 404
+    went("web-03", worker)
+    look(watch)
+    assert list(doctor_panel.alerts())
+    with override_settings(TUNNEL_ALERT_WEBHOOK=""):
+        look(watch)  # nobody wants it any more
+    assert not list(doctor_panel.alerts())
 
 
 def test_a_redirect_is_not_followed(posts: Posts, worker: uuid.UUID, caplog: pytest.LogCaptureFixture):

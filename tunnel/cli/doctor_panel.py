@@ -13,6 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from servers.text import visible
 from tunnel import asgi_routes, layers
 from tunnel.asgi_routes import Verdict
 from tunnel.checks import DEFAULT_LINE, JOBS_LINE, LOAD_LINE, ROUTING_LINE
@@ -20,7 +21,7 @@ from tunnel.cli import doctor_upgrade
 from tunnel.cli.exits import Exit
 from tunnel.cli.finding import Finding
 from tunnel.layers import Kind
-from tunnel.models import Lease, Worker
+from tunnel.models import AlertTrouble, Lease, Worker
 from tunnel.worker import BACKGROUND
 
 NEEDED = ("database", "migrations")  # the steps without which no node can be looked at
@@ -32,6 +33,7 @@ CLOCK_TOLERANCE = 2.0  # seconds; leases last 10
 START_WEB = "start the panel: manage.py tunnel serve (or uvicorn, or runserver)"
 START_BACKGROUND = "start it: manage.py runworker"
 DATABASE_FIX = "start the database, or correct DATABASE_URL (DATABASES of an own panel)"
+ALERTS_FIX = "correct EMAIL_HOST or TUNNEL_ALERT_WEBHOOK, or what answers there (docs/alerts.md)"
 REDIS_FIX = "start Redis, or correct REDIS_URL (CHANNEL_LAYERS of an own panel)"
 
 
@@ -48,6 +50,7 @@ def steps(ca_file: str | None) -> Iterator[Finding]:
         if pending.ok:
             yield web_workers()
             yield background_worker()
+            yield from alerts()
     except DatabaseError as exc:
         yield Finding("database", False, f"does not answer: {exc}", DATABASE_FIX)
         yield from layers_found
@@ -143,6 +146,13 @@ def background_worker() -> Finding:
                 return Finding("background worker", False, "it does not answer a nudge", START_BACKGROUND)
             time.sleep(LOOK)
     return Finding("background worker", True, "alive")
+
+
+def alerts() -> Iterator[Finding]:
+    """Tell of each way that did not take the last alert; the other one may have, so nobody misses it."""
+    for trouble in AlertTrouble.objects.all():
+        detail = f"the last one by {trouble.way} was not taken: {visible(trouble.problem)}"
+        yield Finding("alerts", False, detail, ALERTS_FIX)
 
 
 def clock() -> Finding:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from django.conf import settings as site
 from django.contrib import admin
+from django.contrib import messages as notices
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.template.response import TemplateResponse
@@ -14,7 +15,9 @@ from django.utils.translation import gettext
 
 from servers import access
 from servers.models import Server
+from servers.text import visible
 from tunnel import presence
+from tunnel.models import AlertTrouble
 from tunnel.pages import cards, drawing, listing, messages, words
 from tunnel.pages.cards import Card
 from tunnel.pages.drawing import May
@@ -33,6 +36,7 @@ VIEW_KEPT: Final = 365 * 86_400  # seconds
 def nodes(request: HttpRequest) -> HttpResponse:
     """Show the page: complete without the script, which then keeps it true."""
     request.current_app = admin.site.name
+    _tell_trouble(request)
     servers = access.visible(request.user)
     filters = Filters.of(request.GET)
     found = listing.read(servers, filters)
@@ -52,6 +56,15 @@ def nodes(request: HttpRequest) -> HttpResponse:
     if request.GET.get("view") == view:
         _keep(answer, request, view)
     return answer
+
+
+def _tell_trouble(request: HttpRequest) -> None:
+    """Tell who sees everything that people are not told of nodes as they should be."""
+    if not access.everywhere(request.user, "view"):
+        return
+    for trouble in AlertTrouble.objects.all():
+        sentence = gettext("The last alert by {way} was not taken: {problem}")
+        notices.warning(request, sentence.format(way=trouble.way, problem=visible(trouble.problem)))
 
 
 def nodes_data(request: HttpRequest) -> HttpResponse:
