@@ -37,7 +37,7 @@ NEAR = [
     *(f"tests/servers/test_{name}.py" for name in ("access", "narrowed", "identity", "identity_races")),
     *(
         f"tests/tunnel/test_{name}.py"
-        for name in ("dispatch", "callers", "switchboard", "bus_away", "connection")
+        for name in ("dispatch", "callers", "switchboard", "bus_away", "connection", "streams")
     ),
     *(f"tests/tunnel/test_{name}.py" for name in ("links", "letters", "handshake", "admission")),
 ]

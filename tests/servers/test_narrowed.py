@@ -114,3 +114,8 @@ def test_a_user_model_without_groups_has_the_grants_of_its_users(
     assert [one for one in (server, other) if allowed(plain, one, "run_command")] == [server]
     assert list(permitting(plain, "view")) == [server]
     assert not allowed(plain, server, "change")
+
+
+def test_a_service_that_nobody_knows_asks_for_the_right_to_run_commands():
+    assert access.asked_for("shell") == "open_shell"
+    assert access.asked_for("system") == access.asked_for("from the future") == "run_command"

@@ -188,13 +188,14 @@ async def test_a_local_caller_that_leaves_stops_its_command(pair):
 
 async def test_with_no_room_for_its_question_a_caller_is_told_at_once(pair, monkeypatch):
     caller, holder, node = pair
-    monkeypatch.setattr(links, "MAX_WAITING", 0)
-    began = time.monotonic()
-    assert (await caller.ask("web-01", request())).code is Code.BUS_UNAVAILABLE
-    assert time.monotonic() - began < 1
-    caller.announce("state", server=1)  # lost, and nobody fails
-    caller.cut(holder.bus.inbox, "session", 4001)
-    caller._tick()
+    with monkeypatch.context() as no_room:
+        no_room.setattr(links, "MAX_WAITING", 0)
+        began = time.monotonic()
+        assert (await caller.ask("web-01", request())).code is Code.BUS_UNAVAILABLE
+        assert time.monotonic() - began < 1
+        caller.announce("state", server=1)  # lost, and nobody fails
+        caller.cut(holder.bus.inbox, "session", 4001)
+        caller._tick()
     assert node.commands == []
 
 
@@ -207,8 +208,9 @@ async def test_an_answer_for_which_there_is_no_room_is_said_in_the_log_and_its_c
         raise OutletFull("there")
 
     def answer_late(node: Node, command: Any) -> None:
-        monkeypatch.setattr(holder.bus, "put", full)
-        node.reply(command.id, "nobody hears this")
+        with monkeypatch.context() as no_room:
+            no_room.setattr(holder.bus, "put", full)
+            node.reply(command.id, "nobody hears this")
 
     node.handler = answer_late
     assert (await caller.ask("web-01", request(timeout=0.2))).code is Code.NO_REPLY
@@ -264,11 +266,12 @@ async def test_only_who_asked_can_have_a_command_stopped_or_a_call_answered(pair
     await stranger.stop()
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_a_process_without_sockets_says_so_and_closes_nothing(pair):
     caller, holder, node = pair
     holder.routes.put("web-02", Route(caller.bus.inbox, str(uuid.uuid4())))
     holder.cut(caller.bus.inbox, str(node.connection.id), 4001)
-    assert await holder._ask_once("web-02", request(), time.monotonic() + SOON) is None
+    assert (await holder.ask("web-02", request())).code is Code.NOT_CONNECTED
     assert node.closed_with is None
 
 
@@ -397,5 +400,5 @@ class Nobody:
 
 async def test_a_bus_that_never_started_can_be_stopped():
     made = Bus(Nobody())
-    await made.stop()
+    await made.stop({"kind": "leaves", "read": {}})
     assert not made.joined
