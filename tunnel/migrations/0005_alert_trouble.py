@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tunnel', '0003_idempotency'),
+        ('tunnel', '0004_shells'),
     ]
 
     operations = [
