@@ -112,6 +112,7 @@ class Worker:
         self._by_session: dict[str, AgentConnection] = {}
         self._opening: set[str] = set()  # sessions whose sockets are not accepted yet
         self._ending: dict[str, Ending] = {}  # sessions over here, whose rows may be open still
+        self._hellos: dict[uuid.UUID, Hello] = {}  # the last one of each session, until it is written
         self._figures: dict[int, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox = f"{JOINING}{self.id}"
@@ -243,8 +244,11 @@ class Worker:
     # -- what connections tell -------------------------------------------------------------------
 
     def introduced(self, connection: AgentConnection, hello: Hello) -> None:
-        """Keep what an agent said of itself."""
-        self._spawn(self._keep_hello(connection, hello), connection.id)
+        """Keep what an agent said of itself last; one write at a time, however often it says something else."""
+        under_way = connection.id in self._hellos
+        self._hellos[connection.id] = hello
+        if not under_way:
+            self._spawn(self._keep_hello(connection), connection.id)
 
     def reported(self, connection: AgentConnection, usage: dict[str, Any]) -> None:
         """Gather fresh figures for the pages of all workers and for the database."""
@@ -277,12 +281,17 @@ class Worker:
             self._ending.pop(session, None)
         self._tell_state(ending.welcome.server, ending.welcome.agent_id)
 
-    async def _keep_hello(self, connection: AgentConnection, hello: Hello) -> None:
+    async def _keep_hello(self, connection: AgentConnection) -> None:
+        written = None
         try:
-            await in_thread(facts.keep, connection.welcome.server, connection.id, hello)
+            while (hello := self._hellos[connection.id]) is not written:
+                await in_thread(facts.keep, connection.welcome.server, connection.id, hello)
+                hub.state_changed(connection.welcome.server)
+                written = hello
         except DatabaseError as exc:
             log.warning("what an agent said of itself could not be written: %s", exc)
-        hub.state_changed(connection.welcome.server)
+        finally:
+            del self._hellos[connection.id]
 
     def _cut_loser(self, loser: Loser) -> None:
         mine = self._by_session.get(loser.session)

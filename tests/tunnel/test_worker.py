@@ -1,6 +1,7 @@
 """A worker's sockets and its rows agree, whatever goes wrong between the two."""
 
 import asyncio
+import json
 import threading
 import uuid
 from typing import Any
@@ -11,11 +12,12 @@ from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
 from django.db import OperationalError
 
+from agent_client.protocol.messages import Hello
 from servers import identity
 from servers.models import Server
 from servers.threads import in_thread
 from tests.tunnel.waiting import until
-from tunnel import consumers, presence, sessions
+from tunnel import consumers, facts, presence, sessions
 from tunnel import worker as worker_module
 from tunnel.door import Door
 from tunnel.models import Session
@@ -161,6 +163,38 @@ async def test_a_worker_that_was_held_up_reads_before_it_judges(worker, node):
     await worker._tick()
     assert held._over
     await socket.disconnect()
+
+
+async def test_what_an_agent_says_last_stays_however_often_it_speaks(worker, node, monkeypatch):
+    server, _ = node
+    keep, kept, first = facts.keep, [], threading.Event()
+
+    def slowly(pk: int, session: uuid.UUID, hello: Hello) -> None:
+        kept.append(hello.version)
+        assert first.wait(SOON)
+        keep(pk, session, hello)
+
+    monkeypatch.setattr(facts, "keep", slowly)
+    socket = Socket(*node)
+    socket.gate.set()
+    assert (await socket.connect())[0]
+    for number in range(100):
+        await socket.send_to(json.dumps({"type": "HELLO", "version": f"v{number}"}))
+        await until(lambda: kept, SOON)
+    await until(lambda: not socket.input_queue.qsize(), SOON)
+    first.set()
+    row = Server.objects.filter(pk=server.pk)
+    await until_in_database(lambda: row.values_list("agent_version", flat=True).get() == "v99")
+    assert kept == ["v0", "v99"]
+    await socket.disconnect()
+
+
+async def until_in_database(fact: Any) -> None:
+    for _ in range(int(SOON / 0.05)):
+        if await in_thread(fact):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the database does not say so")
 
 
 async def test_a_row_without_a_socket_is_ended(worker, node):
