@@ -86,7 +86,7 @@ class OwnedStream:
         else:
             for event in events:
                 self._take(event)
-            if self._stream.over:
+            if self._stream.over and not self._over:  # a reset has finished it already
                 self._finish()
 
     def calm(self, calm: bool) -> None:
