@@ -26,7 +26,7 @@ PARTS: Parts = {
     "dispatch": [
         *("tunnel/dispatch.py", "tunnel/switchboard.py", "tunnel/asking.py", "tunnel/answering.py"),
         *("tunnel/routes.py", "tunnel/links.py", "tunnel/letters.py", "tunnel/bus.py"),
-        *("tunnel/outcomes.py", "tunnel/requests.py"),
+        *("tunnel/outcomes.py", "tunnel/requests.py", "tunnel/streams.py", "tunnel/other_loop.py"),
     ],
     "access": ["servers/access.py"],
     "identity": ["servers/identity.py", "tunnel/handshake.py"],
@@ -37,7 +37,15 @@ NEAR = [
     *(f"tests/servers/test_{name}.py" for name in ("access", "narrowed", "identity", "identity_races")),
     *(
         f"tests/tunnel/test_{name}.py"
-        for name in ("dispatch", "callers", "switchboard", "bus_away", "connection", "streams")
+        for name in (
+            "dispatch",
+            "callers",
+            "switchboard",
+            "bus_away",
+            "connection",
+            "streams",
+            "owned_streams",
+        )
     ),
     *(f"tests/tunnel/test_{name}.py" for name in ("links", "letters", "handshake", "admission")),
 ]

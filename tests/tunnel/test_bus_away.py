@@ -15,7 +15,8 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.db import OperationalError
 
 from agent_client.protocol import Code
-from tests.tunnel.nodes import Node, Sockets, silent
+from servers.errors import StreamLost
+from tests.tunnel.nodes import Node, Sockets, bare, silent
 from tests.tunnel.waiting import until
 from tunnel import asking, bus, links, routes
 from tunnel import switchboard as switchboard_module
@@ -347,6 +348,60 @@ async def test_an_agent_that_two_workers_deny_is_not_connected(pair, monkeypatch
     assert caller.routes.get("web-01") is None
 
 
+def program() -> Request:
+    return Request("system", "exec", {"window": 1024}, SOON, streamed=True)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_database_that_is_away_ends_no_stream_when_there_is_news_of_its_agent(pair, monkeypatch):
+    caller, holder, node = pair
+    node.handler = bare
+    outcome, stream = await caller.open_stream("web-01", program())
+    assert outcome.code is None
+    looked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def away(_agent_id: str) -> Route:
+        loop.call_soon_threadsafe(looked.set)
+        raise OperationalError("away")
+
+    monkeypatch.setattr(routes, "read", away)
+    holder.announce("state", server=1, agent="web-01")
+    await asyncio.wait_for(looked.wait(), SOON)
+    await until(lambda: not caller._looking, SOON)
+    node.write(stream.number, b"still here")
+    assert await asyncio.wait_for(stream.read(), SOON) == b"still here"
+
+
+async def test_an_agent_that_comes_to_the_streams_own_worker_ends_those_through_another(pair):
+    caller, _, node = pair
+    node.handler = bare
+    sockets = Sockets()
+    owner = Switchboard(sockets)
+    await owner.start()
+    owner.routes.put("web-01", caller.routes.get("web-01"))
+    outcome, stream = await owner.open_stream("web-01", program())
+    assert outcome.code is None
+    newer = Node(sockets, handler=bare)
+    owner.announce("state", server=1, agent="web-01")
+    with pytest.raises(StreamLost):
+        await asyncio.wait_for(stream.read(), SOON)
+    assert (await owner.open_stream("web-01", program()))[0].code is None
+    assert [len(one.commands) for one in (node, newer)] == [1, 1]
+    await owner.stop()
+
+
+async def test_a_stream_that_opens_after_its_caller_is_gone_is_given_up_at_the_agent(pair):
+    caller, holder, node = pair
+    node.handler = silent
+    asking = asyncio.create_task(caller.open_stream("web-01", program()))
+    await until(lambda: node.commands, SOON)
+    holder._holding.stop_serving(caller.bus.inbox)
+    number = node.open(node.commands[0])
+    await until(lambda: node.ends[number].reset is Code.CANCELLED, SOON)
+    asking.cancel()
+
+
 # What is remembered is bounded ----------------------------------------------------------------------------------
 
 
@@ -359,6 +414,14 @@ async def test_what_everybody_hears_needs_no_agent_and_a_lost_one_is_told(pair):
     listener.missed_announcement()
     assert listener.routes.get("web-01") is None
     assert told == ["gap"]
+
+
+async def test_of_the_workers_that_left_only_so_many_are_remembered(pair, monkeypatch):
+    caller, *_ = pair
+    monkeypatch.setattr(switchboard_module, "MAX_GONE", 2)
+    for inbox in ("a", "b", "c"):
+        caller.heard({"kind": "leaves", "read": {}}, inbox)
+    assert list(caller._gone) == ["b", "c"]
 
 
 def test_the_routes_and_links_of_the_longest_ago_are_forgotten_first(monkeypatch):

@@ -27,6 +27,7 @@ from tests.tunnel.waiting import until
 from tunnel import dispatch, sessions
 from tunnel import worker as worker_module
 from tunnel.handshake import Admission
+from tunnel.requests import Request
 from tunnel.sessions import Welcome
 from tunnel.switchboard import Switchboard
 
@@ -250,3 +251,95 @@ async def test_the_worker_of_this_process_looks_at_once_when_a_server_changed(he
 
     await asyncio.to_thread(suspend_and_tell)
     await until(lambda: here.closed_with == CloseCode.REVOKED, SOON)
+
+
+# Streams --------------------------------------------------------------------------------------------------------
+
+near_and_far = pytest.mark.parametrize("far", [False, True], ids=["same loop", "another loop"])
+
+
+async def on(far: bool, work: Callable[[], Awaitable[Any]]) -> Any:
+    return await (on_another_loop(work) if far else work())
+
+
+def open_stream() -> Awaitable[Any]:
+    request = Request("system", "exec", {"window": 64 * 1024}, SOON, streamed=True)
+    return dispatch.open_stream("web-01", request)
+
+
+def tells(node: Node, command: Any) -> None:
+    """Open a stream, say two things on it, and end this direction."""
+    number = node.open(command, {"handle": "h1"})
+    node.write(number, b"first ")
+    node.write(number, b"second")
+    node.end(number, {"exitCode": 3})
+
+
+@near_and_far
+async def test_a_stream_is_read_and_written_from_any_loop(node, far):
+    node.handler = tells
+
+    async def talk() -> tuple[Any, ...]:
+        async with await open_stream() as stream:
+            said = b"".join([piece async for piece in stream])
+            await stream.write(b"an answer")
+            await stream.write_end({"sha256": "x"})
+            return stream.number, stream.data["handle"], said, stream.end_detail, stream.over
+
+    number, *found = await on(far, talk)
+    assert found == ["h1", b"first second", {"exitCode": 3}, True]
+    await until(lambda: node.ends[number].ended, SOON)
+    assert bytes(node.ends[number].taken) == b"an answer"
+    assert node.ends[number].detail == {"sha256": "x"}
+
+
+@near_and_far
+async def test_a_stream_is_read_whole_or_given_up_from_any_loop(node, far):
+    node.handler = tells
+
+    async def read() -> bytes:
+        async with await open_stream() as stream:
+            return await stream.read_all(100)
+
+    async def give_up() -> int:
+        stream = await open_stream()
+        await stream.reset(Code.CANCELLED.value, "nobody looks")
+        return stream.number
+
+    async def fail() -> None:
+        async with await open_stream():
+            raise LookupError("of the caller")
+
+    assert await on(far, read) == b"first second"
+    given_up = await on(far, give_up)
+    await until(lambda: node.ends[given_up].reset is not None, SOON)
+    with pytest.raises(LookupError, match="of the caller"):
+        await on(far, fail)
+    await until(lambda: node.ends[max(node.ends)].reset is not None, SOON)
+
+
+@near_and_far
+async def test_a_reader_that_was_cancelled_lost_nothing(node, far):
+    node.handler = lambda node, command: node.open(command)
+    loop = asyncio.get_running_loop()
+
+    async def wait_and_read() -> bytes:
+        async with await open_stream() as stream:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(stream.read(), 0.2)
+            loop.call_soon_threadsafe(node.write, stream.number, b"late")
+            return bytes(await asyncio.wait_for(stream.read(), SOON))
+
+    assert await on(far, wait_and_read) == b"late"
+
+
+@near_and_far
+async def test_a_stream_that_the_agent_refuses_is_an_error_and_none_is_left(node, far):
+    def refuse(node: Node, command: Any) -> None:
+        node.agent.fail(command.id, Code.NOT_FOUND, "no such program")
+        node.flush()
+
+    node.handler = refuse
+    with pytest.raises(CommandFailed, match="no such program"):
+        await on(far, open_stream)
+    assert not node.agent.live_streams
