@@ -49,7 +49,8 @@ class Shells:
         self._keep(shell)
         try:
             check()
-        except Refused:
+        except Refused as exc:
+            viewer.lost(exc.code, str(exc))
             shell.close()
             raise
         described = {"handle": shell.handle, "offset": 0, "pid": shell.pid, "shell": shell.path}

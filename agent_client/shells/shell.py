@@ -298,7 +298,8 @@ class Shell:
 
     def _read(self) -> None:
         """Take what the terminal has, as far as somebody has room."""
-        before = self._ring.end
+        with self._lock:
+            before, viewers = self._ring.end, set(self._viewers)  # of whom some may be moved on …
         for _ in range(MOST_READS):
             if not self._read_once():
                 break
@@ -309,11 +310,7 @@ class Shell:
             if self._state is State.DRAINING:
                 self._rest += count
                 self._read_at = steady() + LINGER if self._rest < MOST_REST else 0.0
-            viewers = list(self._viewers)
-            for viewer in viewers:
-                if viewer.position < self._ring.start:
-                    reason = "this viewer is more than 1 MiB behind, it may attach again at a later offset"
-                    self._part(viewer, Broken(Code.GAP, reason))
+            viewers.update(self._viewers)  # … and others have come
         for viewer in viewers:
             viewer.wake()
 
@@ -329,10 +326,18 @@ class Shell:
                 return False
             except OSError:  # EIO: no program has the terminal open, another one may open it again
                 chunk = b""
-            self._ring.add(chunk)
+            self._add(chunk)
             if not chunk:
                 self._read_at = now + POLL if self._state is State.OPEN else 0.0
         return bool(chunk)
+
+    def _add(self, chunk: bytes) -> None:
+        """Keep output, and move on in the same moment who has not taken what falls out for it."""
+        self._ring.add(chunk)
+        for viewer in list(self._viewers):
+            if viewer.position < self._ring.start:
+                reason = "this viewer is more than 1 MiB behind, it may attach again at a later offset"
+                self._part(viewer, Broken(Code.GAP, reason))
 
     def _may_read(self, now: float) -> bool:
         """Tell whether output has room: with whoever may type, or else in what is held for them."""

@@ -68,9 +68,11 @@ class Visit:
     def reply(self, command_id: str, patience: float = PATIENCE) -> dict:
         return self.next(lambda message: message.get("requestId") == command_id, patience)
 
-    def open(self, service: str, action: str, *, window: int = 128 * 1024, **params: object) -> "Stream":
+    def open(
+        self, service: str, action: str, *, window: int = 128 * 1024, reads: bool = True, **params: object
+    ) -> "Stream":
         """Open a stream; what the reply says is in its `data`."""
-        stream = self.streams[len(self.streams) + 1] = Stream(self, len(self.streams) + 1, window)
+        stream = self.streams[len(self.streams) + 1] = Stream(self, len(self.streams) + 1, window, reads)
         stream.command_id = self.command(
             service, action, params={**params, "window": window}, stream=stream.number
         )
@@ -120,14 +122,14 @@ HEADER = struct.Struct("!BIQ")
 class Stream:
     """The master's end of a stream. What came waits in `data`; with `reads` its room is given back at once."""
 
-    def __init__(self, visit: Visit, number: int, window: int) -> None:
+    def __init__(self, visit: Visit, number: int, window: int, reads: bool) -> None:
         self.visit = visit
         self.number = number
         self.command_id = ""
         self.data: dict = {}
         self.output = b""
         self.position = 0  # of the next byte
-        self.reads = True
+        self.reads = reads
         self.end: dict | None = None
         self.reset: dict | None = None
         self._window, self._granted = window, window

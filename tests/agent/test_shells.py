@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import random
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -119,7 +121,7 @@ def test_yes_is_held_back_when_nobody_reads_and_ctrl_c_ends_it_at_once():
         seat.run("true")
         seat.type("yes\r")
         seat.see(b"y\r\ny\r\n")
-        taken = len(seat.output)
+        taken = seat.position
 
         def written() -> int:
             return one.shells.listed()[0]["offset"]
@@ -132,7 +134,7 @@ def test_yes_is_held_back_when_nobody_reads_and_ctrl_c_ends_it_at_once():
         started = time.monotonic()
         seat.type("\x03")
         seat.see(b"^C")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         assert seat.run("echo back") == b"back\n"
 
 
@@ -198,6 +200,51 @@ def test_after_its_time_nobody_is_waited_for_and_the_last_mebibyte_is_kept():
         back.until(lambda: b"<over>" in back.output)
         assert len(back.output) == LIMIT
         assert last.endswith(back.output)
+
+
+def test_whoever_comes_and_goes_sees_the_bytes_of_the_place_it_asked_for():
+    """Eight at once, watching and typing, at random places of two shells that write all they can."""
+    with desk() as one:
+        firsts = [one.open(), one.open()]
+        begins = []
+        for first in firsts:
+            first.quiet()
+            begins.append(first.position)
+            first.type("seq 1 200000; exec true\r")
+            first.leave()
+        wrong: list = []
+
+        def visit(seed: int) -> None:
+            dice = random.Random(seed)
+            until = time.monotonic() + 3
+            while time.monotonic() < until and not wrong:
+                which = dice.randrange(2)
+                end = next(
+                    s["offset"] for s in one.shells.listed() if s["handle"] == firsts[which].data["handle"]
+                )
+                asked = begins[which] + dice.randint(0, end - begins[which])
+                try:
+                    seat = one.attach(firsts[which], asked, writes=dice.random() < 0.5)
+                except Refused as refused:
+                    wrong.extend([] if refused.code is Code.BUSY else [refused])
+                    continue
+                for _ in range(dice.randint(1, 30)):
+                    seat.take(dice.choice((0, 1, 1000, 16_384, 65_536)))
+                seat.leave()
+                at = seat.data["offset"] - begins[which]
+                if SEQ[at : at + len(seat.output)] != seat.output:
+                    wrong.append((which, asked, seat.data["offset"], len(seat.output)))
+
+        threads = [threading.Thread(target=visit, args=(seed,)) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert not wrong
+        for which, first in enumerate(firsts):
+            last = one.attach(first, one.shells.listed()[which]["offset"])
+            last.rest()
+            assert last.position == begins[which] + len(SEQ)
 
 
 def test_a_byte_that_was_not_written_yet_cannot_be_asked_for():

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.agent.narrow import NarrowLine
-from tests.agent.real_master import DATA, Master
+from tests.agent.real_master import DATA, Master, Stream
 from tests.agent.seat import alive, members, runs
 from tests.agent.test_execution import LIBC_OWN
 from tests.agent.test_link import url, wait_for
@@ -124,8 +124,7 @@ def resident() -> int:
 
 
 def test_a_program_nobody_reads_from_waits_and_costs_no_memory(visit):
-    idle = visit.open("system", "exec", window=65_536, argv=["yes"])
-    idle.reads = False
+    idle = visit.open("system", "exec", window=65_536, argv=["yes"], reads=False)
     idle.until(lambda: idle.position >= 65_536)
     pid = idle.data["pid"]
     before = resident()
@@ -185,6 +184,20 @@ def test_a_shell_whose_session_ends_before_it_is_opened_waits_for_whoever_comes(
     visit = master.visit()
     visit.next("HELLO")
     wait_for(lambda: [s["viewers"] for s in visit.run("shell", "list")["data"]["shells"]] in ([0], []))
+
+
+def test_a_shell_that_nobody_wants_any_more_when_it_is_open_is_ended(visit):
+    for number in range(1, 9):
+        asked = visit.command("shell", "open", params={"cols": 80, "rows": 24}, stream=number)
+        visit.streams[number] = Stream(visit, number, 131_072, reads=True)
+        visit.send({"type": "CANCEL", "id": asked})
+        reply = visit.reply(asked)
+        assert reply["status"] == "success" or reply["code"] == "cancelled"
+        for shell in visit.run("shell", "list")["data"]["shells"]:
+            if reply["status"] == "success":  # it was open before the CANCEL came: then its stream is over
+                visit.streams[number].until(lambda number=number: visit.streams[number].reset)
+            visit.run("shell", "close", params={"handle": shell["handle"]})
+    wait_for(lambda: all(s["exitCode"] is not None for s in visit.run("shell", "list")["data"]["shells"]))
 
 
 def test_a_keystroke_does_not_wait_for_bulk(visit):
