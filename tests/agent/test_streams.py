@@ -278,6 +278,18 @@ def test_many_streams_at_once_each_whole(visit):
         assert records(running.output)[1] == "".join(f"{i}\n" for i in range(n, 60_001)).encode()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_agent_whose_thread_for_streams_ended_says_so(master, start_agent):
+    class Faulty:
+        def interest(self):
+            raise RuntimeError("a fault of ours")
+
+    agent = start_agent(url(master))
+    assert agent.trouble() is None
+    agent.watch.add(Faulty())
+    wait_for(lambda: agent.trouble() == "the thread for streams ended")
+
+
 IN_A_SCRIPT = "trap '' INT QUIT TSTP HUP TTIN TTOU; exec \"$0\" -m agent_client"
 
 
