@@ -17,7 +17,7 @@ log = logging.getLogger("tunnel.bus")
 
 MAX_WAITING = 4_096  # envelopes an outlet holds while Redis is slow; beyond it callers are told at once
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-BULK_LETTER = 256 * 1024  # bytes of bulk in a letter; what becomes urgent meanwhile waits for one of them
+BULK_LETTER = 128 * 1024  # bytes of bulk in a letter; what becomes urgent meanwhile waits for one of them
 MAX_SENDERS = 10_000  # incoming links remembered; a master has tens of processes
 
 # Epochs of a process only grow, also when its host's clock is set back: a receiver takes an older one for a repetition.
