@@ -173,7 +173,7 @@ def test_a_killed_owner_leaves_nothing_at_the_agent(cluster, dial, again, seen):
     longest = 0.0
     for _ in range(TIMES):
         lost = Reader(cluster, CALM).open("dies", seed=3, size=SIZE, pace=100)
-        other = Reader(cluster, CALM).open("reads", seed=4, size=SIZE, pace=PACE)
+        other = Reader(cluster, CALM).open("reads", seed=4, size=MEGABYTE, pace=PACE)
         lost.read(1)
         cluster.kill("dies")
         began = time.monotonic()
@@ -182,7 +182,7 @@ def test_a_killed_owner_leaves_nothing_at_the_agent(cluster, dial, again, seen):
         assert agent.resets == [Code.RELAY_LOST]
         agent.resets.clear()
         assert other.read()["end"] == {"exitCode": 0}
-        assert bytes(other.got) == content(4, SIZE), "others go on"
+        assert bytes(other.got) == content(4, MEGABYTE), "others go on"
         again("dies")
     assert agent.live == ()
     seen("owner killed: its stream is over at the agent", longest, "s", most=NOTICED)

@@ -17,6 +17,7 @@ from tunnel.handshake import Admission
 from tunnel.models import CloseReason
 from tunnel.outcomes import Outcome
 from tunnel.sessions import Welcome
+from tunnel.streams import OwnedStream
 
 
 @pytest.fixture
@@ -133,3 +134,20 @@ async def test_a_flood_of_events_is_a_few_lines_of_the_log(node, caplog):
         node.flush()
     told = [line for line in caplog.messages if "the node reports disk-full" in line]
     assert 0 < len(told) <= connection_module.MAX_EVENTS_TOLD + 2
+
+
+async def test_a_basic_agent_is_not_asked_for_a_stream(sockets):
+    sent, outcomes = [], []
+
+    async def send(message):
+        sent.append(message)
+
+    welcome = Admission(Welcome(1, "web-01", 1), True, "127.0.0.1")
+    made = AgentConnection(uuid.uuid4(), welcome, send, sockets)
+    command = Command(str(uuid.uuid4()), "system", "exec", time.time())
+    made.command(command, timeout=1.0, on_outcome=outcomes.append, stream_owner=OwnedStream("system.exec"))
+    await until(lambda: sent)  # the greeting
+    made.lost(1006)
+    assert [one.code for one in outcomes] == [Code.NOT_SENT]
+    assert "opens no streams" in outcomes[0].error
+    assert len(sent) == 1
