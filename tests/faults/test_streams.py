@@ -188,7 +188,7 @@ def test_a_killed_owner_leaves_nothing_at_the_agent(cluster, dial, again, seen):
     seen("owner killed: its stream is over at the agent", longest, "s", most=NOTICED)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+@pytest.mark.parametrize("number", count([signal.SIGTERM], [signal.SIGTERM, signal.SIGKILL]))  # killed: below
 def test_a_holder_that_goes_costs_the_reader_no_byte(cluster, dial, again, seen, number):
     longest = 0.0
     for _ in range(TIMES):
