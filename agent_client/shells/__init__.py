@@ -64,7 +64,8 @@ class Shells:
         """
         shell = self._find(handle)
         viewer: Viewer = shell.view(offset, size, writes=writes)
-        return Opened({"offset": viewer.position, **_members(shell.size)}, viewer, TYPED)
+        data = {"offset": viewer.position, "end": shell.written, **_members(shell.size)}
+        return Opened(data, viewer, TYPED)
 
     def resize(self, stream: int, size: Size) -> JsonObject:
         """Note the size of whoever looks through a stream; return what programs see now.

@@ -131,6 +131,11 @@ class Shell:
         """The program's number."""
         return self._program.pid
 
+    @property
+    def written(self) -> int:
+        """How many bytes it has written so far."""
+        return self._ring.end
+
     def describe(self) -> JsonObject:
         """Return what `shell.list` says of it."""
         with self._lock:

@@ -164,6 +164,7 @@ def test_who_comes_back_in_time_misses_no_byte():
             time.sleep(0.05 * (turn % 3))  # it writes on, up to what is held
             here = one.attach(first, here.position)
             assert here.data["offset"] == here.position
+            assert here.data["end"] >= here.data["offset"]
         kept += here.rest()
         assert kept.endswith(SEQ)
         assert here.end == Done({"exitCode": 0})
