@@ -503,6 +503,17 @@ async def test_a_shell_nobody_wrote_down_is_found_on_the_node(box):
     assert await in_thread(lambda: Shell.objects.get().end) == ShellEnd.GONE
 
 
+async def test_a_shell_that_ended_while_nobody_looked_is_no_live_one(box, pages):
+    page = await pages("ann")
+    opened = await page.open()
+    await page.leave()
+    handle = next(iter(box.outputs))
+    told = [{"handle": handle, "exitCode": 4}, {"handle": "a stray", "exitCode": 0}]
+    await in_thread(rows.compare, box.server, told)
+    shell = await in_thread(lambda: Shell.objects.get())
+    assert (str(shell.pk), shell.end, shell.exit_code) == (opened["shell"], ShellEnd.EXITED, 4)
+
+
 async def test_who_opened_a_shell_ends_it_for_all(box, pages):
     ann = await pages("ann")
     opened = await ann.open()

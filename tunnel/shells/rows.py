@@ -21,6 +21,7 @@ LEASE: Final = timedelta(seconds=20)  # a viewer whose worker died is shown so l
 MAX_HANDLE: Final = 128  # characters, as an agent names its shells
 MAX_NAME: Final = 150  # characters of a person's name, as in Django's own user model
 MAX_PROGRAM: Final = 200  # characters of a program's path
+MOST_CODE: Final = 2**31  # what a column takes; a program ends with at most 255
 YOUNG: Final = timedelta(seconds=30)  # a shell so new may not be in the list that was asked for before
 
 
@@ -89,13 +90,20 @@ def compare(server: Server, told: Iterable[Mapping[str, Any]]) -> None:
     mine = Shell.objects.filter(server=server)
     gone = mine.filter(ended_at=None, opened_at__lt=Now() - YOUNG).exclude(handle__in=there)
     gone.update(ended_at=Now(), end=ShellEnd.GONE)
+    codes = {handle: one["exitCode"] for handle, one in there.items() if _is_code(one.get("exitCode"))}
+    for handle, code in codes.items():  # a few: the node keeps an ended shell for a minute
+        mine.filter(ended_at=None, handle=handle).update(ended_at=Now(), end=ShellEnd.EXITED, exit_code=code)
     known = set(mine.filter(handle__in=there).values_list("handle", flat=True))
     strays = [
         Shell(server=server, handle=handle, program=bounded(str(one.get("shell") or ""), MAX_PROGRAM))
         for handle, one in there.items()
-        if handle not in known
+        if handle not in known and handle not in codes
     ]
     Shell.objects.bulk_create(strays, ignore_conflicts=True)
+
+
+def _is_code(code: object) -> bool:
+    return isinstance(code, int) and not isinstance(code, bool) and abs(code) < MOST_CODE
 
 
 def _is_handle(handle: object) -> bool:
