@@ -81,9 +81,14 @@ class Terminal:
 
     def shows(self, text: str, seconds: float = 20) -> None:
         """Wait until the screen shows this."""
-        until(
-            lambda: text in self.screen(), seconds, f"{text!r} on the screen, which shows {self.screen()!r}"
-        )
+        try:
+            until(lambda: text in self.screen(), seconds)
+        except AssertionError:
+            raise AssertionError(f"not within {seconds} s {text!r} on the screen:\n{self.screen()}") from None
+
+    def wrote(self, data: bytes, seconds: float = 20) -> None:
+        """Wait until the page was sent this."""
+        until(lambda: self.page.evaluate("1") and data in self.wire.output, seconds, repr(data))
 
     def type(self, text: str) -> None:
         """Type as a person does."""
@@ -93,6 +98,19 @@ class Terminal:
     def press(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)
+
+    def end(self) -> None:
+        """End the shell if it is this person's to end: there may not be many."""
+        if self.page.locator("#yt-terminal[data-state=live]").count() and self.may_end:
+            self.page.click("[data-yt=more] summary")
+            self.page.click("[data-yt=end]")
+            self.page.click("[data-yt=ask-yes]")
+            expect(self.page.locator("#yt-terminal")).to_have_attribute("data-state", "ended", timeout=20_000)
+
+    @property
+    def may_end(self) -> bool:
+        """Whether what is typed here is sent."""
+        return next(one["write"] for one in reversed(self.wire.states) if one["t"] == "opened")
 
     @property
     def shell(self) -> str:
@@ -132,6 +150,7 @@ def terminal(
     page.goto(url)
     made = Terminal(page, wire)
     yield made.live() if live else made
+    made.end()
     assert [text for text in complaints if not any(word in text for word in tolerated)] == []
     assert foreign == []
     context.close()
