@@ -245,7 +245,9 @@ class Terminal:
 
     async def _begin(self, wish: Open | Attach) -> transports.ByteStream:
         """Open a shell or join one, as soon as the node is there."""
+        pause = RETRY_LEAST
         while True:
+            self._node_bell.clear()
             stood = await self._standing()
             try:
                 if isinstance(wish, Open):
@@ -255,6 +257,8 @@ class Terminal:
                 if exc.code not in _AWAY or (isinstance(wish, Open) and exc.ran != "no"):
                     raise _refusal(exc) from exc
                 await self._page.tell("state", state=self.state.value, why=exc.code)
+            await _rung(self._node_bell, pause)  # each try has a line in the history
+            pause = min(RETRY_MOST, 2 * pause)
             await self._until_the_node_is_there()
 
     async def _open(self, stood: Standing, wish: Open) -> transports.ByteStream:
