@@ -3,7 +3,6 @@
 import os
 import signal
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def logins(cluster, browser) -> dict:
 @pytest.fixture(scope="module")
 def node(cluster, tmp_path_factory) -> Iterator[int]:
     """The primary key of a node whose agent is in."""
-    name = f"node-{uuid.uuid4().hex[:8]}"
+    name = "web-01"
     secret = cluster.add(name)
     pk = cluster.sql(f"SELECT id FROM servers WHERE agent_id='{name}'")[0][0]
     cluster.python(
@@ -376,8 +375,6 @@ def test_it_is_readable_in_every_admin_by_day_and_night(opened, worker):
                 "new Set([...document.querySelectorAll('.xterm-rows span')].map(e => getComputedStyle(e).color)).size"
             )
             assert colours > 1
-            if os.environ.get("SHOTS"):
-                made.page.screenshot(path=f"{os.environ['SHOTS']}/terminal-{worker}-{scheme}.png")
 
 
 def test_a_phone_has_the_keys_it_lacks_and_no_sideways_scroll(opened, tmp_path):
@@ -394,8 +391,6 @@ def test_a_phone_has_the_keys_it_lacks_and_no_sideways_scroll(opened, tmp_path):
         made.shows("130\n$ echo $?")
         assert made.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert axe.violations(made.page, "#yt-terminal") == []
-        if os.environ.get("SHOTS"):
-            made.page.screenshot(path=f"{os.environ['SHOTS']}/terminal-phone.png")
 
 
 def test_who_loses_the_right_is_shown_out_within_15_seconds(cluster, opened):
@@ -408,3 +403,71 @@ def test_who_loses_the_right_is_shown_out_within_15_seconds(cluster, opened):
             cluster.sql(
                 "UPDATE servers_grant SET permissions='[\"open_shell\"]' WHERE permissions='[\"view\"]'"
             )
+
+
+def test_modes_that_were_set_before_what_is_kept_outlive_a_refresh(opened, tmp_path):
+    with opened() as made:
+        at_a_prompt(made, tmp_path)
+        made.type(
+            "clear; printf '\\033[?1h'; seq 1 300000; echo al''l; cat -v\n"
+        )  # 2 MB, of which half is kept
+        made.shows("all", 60)
+        made.press("ArrowUp")
+        made.shows("^[OA")
+        made.page.reload()
+        made.live()
+        made.shows("^[OA", 30)
+        made.press("ArrowUp")
+        made.shows("^[OA^[OA")
+        assert made.wire.gaps > 0
+        made.press("Control+c")
+
+
+def test_a_killed_agent_is_said_and_its_shell_is_gone_when_it_is_back(cluster, browser, logins, tmp_path):
+    secret = cluster.add("web-02")
+    pk = cluster.sql("SELECT id FROM servers WHERE agent_id='web-02'")[0][0]
+
+    def start(name: str) -> RealAgent:
+        folder = tmp_path / name
+        return RealAgent(folder, [cluster.url("holder")], "web-02", secret, HOME=str(tmp_path))
+
+    url = f"{origin(cluster, 'pages')}/admin/tunnel/nodes/{pk}/terminal/"
+    with terminal(browser, url, logins["admin"], live=False) as made:
+        expect(made.state).to_contain_text("Waiting for web-02", timeout=20_000)
+        agent = start("first")
+        at_a_prompt(made.live(60), tmp_path)
+        agent.stop(signal.SIGKILL)
+        expect(made.page.locator("#yt-terminal")).to_have_attribute("data-state", "lost", timeout=20_000)
+        made.type("x")
+        expect(made.page.locator("[data-yt=notice-text]")).to_contain_text("Not sent")
+        agent = start("second")
+        try:
+            expect(made.page.locator("#yt-terminal")).to_have_attribute("data-state", "ended", timeout=60_000)
+            expect(made.state).to_contain_text("the node knows this shell no more")
+            made.press("Enter")
+            made.live()
+        finally:
+            agent.stop()
+
+
+def test_the_picture_of_a_terminal_shows_one(opened, tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "deploy.sh").write_text(
+        "#!/bin/sh\nfor step in build test release; do printf '\\033[32m✓\\033[0m %s\\n' $step; done\n"
+    )
+    (tmp_path / "deploy.sh").chmod(0o755)
+    lines = [
+        "\033[32m200\033[0m GET /kitchen/orders 14 ms",
+        "\033[32m201\033[0m POST /kitchen/orders 31 ms",
+        "\033[33m404\033[0m GET /favicon.ico 1 ms",
+        "\033[31m500\033[0m GET /kitchen/stock 2041 ms",
+    ]
+    (tmp_path / "logs" / "app.log").write_text("".join(f"{line}\n" for line in lines))
+    with opened(viewport={"width": 1120, "height": 640}) as made:
+        at_a_prompt(made, tmp_path)
+        made.type("PS1='\\[\\e[1;32m\\]cook@web-01\\[\\e[0m\\]:\\[\\e[1;34m\\]~\\[\\e[0m\\]$ '; clear\n")
+        for line in ("ls --color", "tail -n 4 logs/app.log", "./deploy.sh"):
+            made.type(f"{line}\n")
+            made.shows(line)
+        made.shows("release\ncook@web-01:~$")
+        made.page.screenshot(path=(PICTURES if os.environ.get("SHOTS") else tmp_path) / "terminal.png")

@@ -44,6 +44,7 @@
     cursorBlink: true,
     fontFamily: 'ui-monospace, "Cascadia Mono", "SFMono-Regular", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace',
     fontSize: matchMedia("(pointer: coarse)").matches ? 13 : 14,
+    lineHeight: 1.12, // without it an underscore lies below its row
     minimumContrastRatio: 4.5,
     scrollback: 10000,
     theme: theme.theme(),
@@ -173,6 +174,43 @@
   term.onData((data) => !FOCUS.has(data) && type(encoder.encode(transform(data))));
   term.onBinary((data) => type(Uint8Array.from(data, (char) => char.charCodeAt(0) & 255)));
 
+  // -- what a reload must not lose -----------------------------------------------------------------
+
+  const MOUSE = { x10: 9, vt200: 1000, drag: 1002, any: 1003 };
+
+  /** Return what sets the modes in which the program has put the screen; of its output nothing is kept here. */
+  const modes = () => {
+    const { modes: now } = term;
+    const on = [
+      term.buffer.active.type === "alternate" && 1049,
+      now.applicationCursorKeysMode && 1,
+      now.bracketedPasteMode && 2004,
+      now.mouseTrackingMode !== "none" && MOUSE[now.mouseTrackingMode],
+      now.mouseTrackingMode !== "none" && 1006, // how places are written; whoever tracks the mouse today asks for it
+    ].filter(Boolean);
+    return on.map((mode) => `\x1b[?${mode}h`).join("") + (now.applicationKeypadMode ? "\x1b=" : "");
+  };
+
+  const MODES = "yt-terminal-modes";
+  window.addEventListener("pagehide", () => {
+    if (state === "ended" || !shell) return;
+    try {
+      sessionStorage.setItem(MODES, JSON.stringify({ shell, set: modes() }));
+    } catch {
+      // private browsing: a program that has run for long shows its keys wrongly until it is started again
+    }
+  });
+
+  /** Set the modes that a program switched on before the first byte that is still kept, if this tab knows them. */
+  const restoreModes = () => {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(MODES) || "{}");
+      if (kept.shell === shell) term.write(kept.set);
+    } catch {
+      // nothing to restore
+    }
+  };
+
   // -- what the panel says -------------------------------------------------------------------------
 
   const opened = (said) => {
@@ -187,6 +225,7 @@
     write(part("called"), said.mine ? "" : fill(words.opener, { name: said.opener || "?" }));
     become("live");
     if (said.gap > 0) mark(again ? fill(words.gap, { size: tools.size(said.gap) }) : words.earlier);
+    if (said.gap > 0 && fresh) restoreModes();
     if (again) tools.notice(said.gap ? fill(words.backGap, { size: tools.size(said.gap) }) : typedBefore ? words.backTyped : words.back);
     fresh = false;
     typedBefore = false;
