@@ -21,12 +21,17 @@ from servers import access, records, second_factor, transports, watching
 from servers.errors import CommandError, NotAllowed, NotSent, SecondFactorNeeded
 from servers.models import Server
 from servers.records import Outcome, State
-from servers.threads import in_thread
+from servers.threads import Lane, in_thread
 
 log = logging.getLogger("servers.nodes")
 
 TIMEOUT = 10.0  # seconds; a browser gives up at about 15
+# Database connections for records alone. Who writes waits for other writers, on a locked SQLite for long: what only
+# reads must not stand behind them.
+RECORD_THREADS = 4
 DOING = {"run_command": "run commands", "open_shell": "open shells", "forward_port": "forward ports"}
+
+_record_lane = Lane("servers-records", RECORD_THREADS)
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,9 @@ def _end(command: _Command, outcome: Outcome) -> None:
 
 
 async def _admit_in_thread(command: _Command) -> transports.Transport:
-    admission = asyncio.ensure_future(in_thread(_admit, command))
+    recorded = command.actor is not None
+    admitting = _record_lane.run(_admit, command) if recorded else in_thread(_admit, command)
+    admission = asyncio.ensure_future(admitting)
     try:
         return await asyncio.shield(admission)
     except asyncio.CancelledError:
@@ -213,7 +220,7 @@ async def _admit_in_thread(command: _Command) -> transports.Transport:
 
 async def _end_in_thread(command: _Command, outcome: Outcome) -> None:
     if command.actor is not None:
-        await asyncio.shield(asyncio.ensure_future(in_thread(_end, command, outcome)))
+        await asyncio.shield(asyncio.ensure_future(_record_lane.run(_end, command, outcome)))
 
 
 def _see_result(admission: "asyncio.Future[Any]") -> None:

@@ -35,6 +35,17 @@ async def run_on_loop(request: HttpRequest, agent_id: str, command: str) -> Json
     return JsonResponse({"data": data, "pid": os.getpid()})
 
 
+async def run_recorded(request: HttpRequest, agent_id: str, command: str) -> JsonResponse:
+    """Run a command as somebody with a shell on the panel's host, whose commands are recorded."""
+    server = await Server.objects.aget(agent_id=agent_id)
+    service, _, action = command.partition(".")
+    try:
+        data = await nodes.arun(server, service, action, actor=CONSOLE, timeout=_timeout(request))
+    except CommandError as exc:
+        return JsonResponse({"code": exc.code, "ran": exc.ran, "pid": os.getpid()})
+    return JsonResponse({"data": data, "pid": os.getpid()})
+
+
 async def run_bare(request: HttpRequest, agent_id: str, count: int) -> JsonResponse:
     """Run commands without HTTP around each, and say how many seconds each took."""
     seconds = []
@@ -116,6 +127,7 @@ urlpatterns = [
     path("test/thread/<agent_id>/<command>", run_in_thread),
     path("test/loop/<agent_id>/<command>", run_on_loop),
     path("test/stream/<agent_id>/<service>/<action>", read_stream),
+    path("test/recorded/<agent_id>/<command>", run_recorded),
     path("test/echo/<agent_id>/<int:size>", echo_stream),
     path("", include("yumna_panel.urls")),
 ]

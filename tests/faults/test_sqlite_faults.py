@@ -57,19 +57,22 @@ def locked(cluster: Cluster) -> Iterator[None]:
 
 
 def crowd(cluster: Cluster, nodes: list[Node], unasked: list[Node], history: History) -> None:
-    """Have all of `nodes` knock at a worker at once, and want other things of it until they are answered.
+    """Have all of `nodes` knock at a worker at once, as many commands recorded, and want other things until they end.
 
     Nobody has asked `unasked` before, so that the way to them is read of the database, which can be read.
     """
     pause = threading.Event()
-    with ThreadPoolExecutor(len(nodes)) as pool:
+    recorded = f"/test/recorded/{unasked[0][0]}/system.getUsage"
+    with ThreadPoolExecutor(2 * len(nodes)) as pool:
         knocking = [pool.submit(knock, cluster, "a", node) for node in nodes]
+        writing = [pool.submit(cluster.get, "a", recorded, 120) for _ in nodes]
         for node in cycle(unasked):
             pause.wait(PAUSE)
             assert cluster.get("a", "/tunnel/readyz", seconds=5)["database"] == "ok"
             ask(cluster, "a", node, history)
             if all(one.done() for one in knocking):
                 break
+        assert {one.result().get("code", "ok") for one in writing} <= {"ok", "not_sent"}
     assert {one.result().status for one in knocking} <= {500, 503}
 
 
