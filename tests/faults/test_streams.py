@@ -263,10 +263,20 @@ class Viewer:
 
 
 def test_a_shell_goes_on_where_it_was_whatever_dies_under_its_output(cluster, real, seen):
-    viewer = Viewer(cluster, f"stty -echo; PS1=; echo beg''in; {COUNT}; exit 7\n")
-    victims = ["holder", "redis", "owner"] * count(1, 5)  # ten workers in all
-    for number, victim in enumerate(victims, 1):
-        viewer.read(number * len(COUNTED) / (len(victims) + 1))
+    again, slowest = 0, 0.0
+    for _ in range(count(1, 5)):  # a new shell each time: sockets and workers hold half of what one counts
+        viewer = Viewer(cluster, f"stty -echo; PS1=; echo beg''in; {COUNT}; exit 7\n")
+        count_to_a_million(cluster, viewer)
+        assert viewer.again >= 2, "both killed workers had a part in it"
+        again, slowest = again + viewer.again, max(slowest, viewer.slowest)
+    seen("a shell attached again", again, "times")
+    seen("the longest until it was", slowest, "s", most=BACK)
+
+
+def count_to_a_million(cluster: Cluster, viewer: Viewer) -> None:
+    """Read to the shell's end while its holder, Redis and its owner die; each byte must come once."""
+    for number, victim in enumerate(("holder", "redis", "owner"), 1):
+        viewer.read(number * len(COUNTED) / 4)
         if victim == "redis":
             cluster.kill("redis")
             cluster.start_redis()
@@ -278,11 +288,8 @@ def test_a_shell_goes_on_where_it_was_whatever_dies_under_its_output(cluster, re
         cluster.wait_for(killed)
     viewer.read()
     assert viewer.reader.told["end"] == {"exitCode": 7}
-    assert viewer.again >= len(victims) * 2 / 3, "each killed worker had a part in it"
     output = bytes(viewer.reader.got).split(b"begin\r\n", 1)[1].replace(b"\r\n", b"\n")
     assert output.removesuffix(b"logout\n") == COUNTED, "every byte once"
-    seen("a shell attached again", viewer.again, "times")
-    seen("the longest until it was", viewer.slowest, "s", most=BACK)
 
 
 def holder(cluster: Cluster, name: str) -> str:
