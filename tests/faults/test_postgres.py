@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,7 +43,7 @@ def database():
 
 @pytest.fixture(params=count(["serve"], list(SERVERS)))
 def cluster(request, tmp_path, database):
-    url = database.make(f"panel-{request.param}")
+    url = database.make(f"panel-{uuid.uuid4().hex}")  # the faults of a soak come one after another
     made = Cluster(tmp_path, request.param, TUNNEL_HEARTBEAT="5", DATABASE_URL=url)
     try:
         made.start("a", "b").start_background()
