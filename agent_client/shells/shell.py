@@ -1,6 +1,7 @@
 """One shell: its terminal, what it wrote last, and who looks at it."""
 
 import contextlib
+import logging
 import os
 import secrets
 import selectors
@@ -36,6 +37,8 @@ MOST_VIEWERS = 8
 LINGER = (
     0.2  # seconds without output after the program's end: what it left may hold the terminal open for ever
 )
+
+log = logging.getLogger("agent.shells")
 
 
 class State(Enum):
@@ -101,10 +104,12 @@ class Shell:
         self._hold_until = steady() + times.hold  # … for whose return output is held until then
         self._left_at = steady()  # when the last viewer left
         self._keep_until = steady() + times.keep
+        self._why = "its program ended"
         self._closing = False  # somebody wants it to end: output is held for nobody any more
         self._read_at = 0.0  # when to read again after an error, or to stop reading after the program's end
         self._rest = 0  # bytes read since the program ended
         self._forget_at = float("inf")
+        log.info("shell open pid=%s user=%s program=%s", self.pid, user.name, started.path)
 
     @property
     def alive(self) -> bool:
@@ -189,10 +194,16 @@ class Shell:
         with self._lock:
             self._closing = True
             if self._state is State.OPEN:
+                self._why = "it was closed" if grace is None else "the agent stops"
                 self._program.tell(steady() + (self._times.grace if grace is None else grace))
             elif self._state is State.ENDED:
                 self._forget_at = float("-inf")
+            viewers = [] if grace is None else list(self._viewers)
+            for viewer in viewers:  # the agent stops: one who takes nothing must not hold back the end
+                self._part(viewer, Broken(Code.CANCELLED, "the agent stops"))
         self._wake()
+        for viewer in viewers:
+            viewer.wake()
 
     def take(self, viewer: Viewer, most: int) -> Taken:
         """Give a viewer what comes next for it."""
@@ -292,7 +303,7 @@ class Shell:
             if self._read_at <= now:
                 self._read_at = 0.0
             if not self._viewers and not self._closing and now >= self._keep_until:
-                self._closing = True
+                self._closing, self._why = True, "nobody looked at it any more"
                 self._program.tell(now + self._times.grace)
         self._program.look(now)  # it may look through all processes, while others need the lock
         with self._lock:
@@ -386,6 +397,13 @@ class Shell:
             self._step(Step.DRAIN)
             self._forget_at = now + self._times.ended
             viewers = list(self._viewers)
+        log.info(
+            "shell ended pid=%s exit=%s after=%.0fs: %s",
+            self.pid,
+            self._program.exit_code,
+            time.time() - self._started,
+            self._why,
+        )
         for viewer in viewers:
             viewer.wake()
 

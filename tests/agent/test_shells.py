@@ -1,6 +1,7 @@
 """Shells on real terminals: what programs see, who is held back, what is lost and what never."""
 
 import hashlib
+import logging
 import os
 import random
 import subprocess
@@ -458,6 +459,19 @@ def test_nothing_is_left_when_the_agent_stops():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_viewer_that_takes_nothing_does_not_hold_back_the_stop():
+    for _ in range(5):
+        with desk() as one:
+            seat = one.open()
+            seat.type("yes\r")
+            wait_for(lambda one=one: one.shells.listed()[0]["offset"] >= AHEAD)
+            started = time.monotonic()
+            assert one.stop()
+            assert time.monotonic() - started < 5
+            seat.rest()
+            assert seat.end.code is Code.CANCELLED
+
+
 def test_what_a_shell_leaves_in_the_background_does_not_hold_its_end_back():
     with desk() as one:
         seat = one.open()
@@ -507,6 +521,32 @@ def test_shells_of_the_user_the_settings_name_are_that_users(monkeypatch):
         with pytest.raises(Refused) as refused:
             one.open(user="root")
         assert refused.value.code is Code.FORBIDDEN
+
+
+def test_the_log_tells_of_shells_and_nothing_of_what_was_typed_or_shown(caplog):
+    caplog.set_level(logging.DEBUG)
+    with desk(keep=0.2, ended=0.1) as one:
+        ended, closed, left, stopped = (one.open() for _ in range(4))
+        ended.run("echo whisp''ered")
+        ended.type("exit 3\r")
+        ended.rest()
+        one.shells.close(closed.data["handle"])
+        closed.rest()
+        left.leave()
+        wait_for(lambda: len(one.shells.listed()) == 1)
+        stopped.leave()
+    told = [record.getMessage() for record in caplog.records if record.name == "agent.shells"]
+    assert [line.split()[:2] for line in told].count(["shell", "open"]) == 4
+    for seat, why in (
+        (ended, "its program ended"),
+        (closed, "it was closed"),
+        (left, "nobody looked at it any more"),
+    ):
+        (line,) = [line for line in told if line.startswith(f"shell ended pid={seat.data['pid']} ")]
+        assert line.endswith(why)
+    assert f"pid={ended.data['pid']} exit=3" in caplog.text
+    assert "whisp" not in caplog.text
+    assert not any(seat.data["handle"] in caplog.text for seat in (ended, closed, left, stopped))
 
 
 def test_the_list_says_who_is_there():
