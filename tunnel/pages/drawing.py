@@ -18,6 +18,7 @@ PLACE: Final = "0"  # stands for a primary key in the pattern of an address
 # What leads away from a card: where to, and the permission it needs.
 LINKS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "overview": (("tunnel:server", "admin:servers_server_change"), "view"),
+    "terminal": (("tunnel:terminal",), "open_shell"),
     "settings": (("admin:servers_server_change",), "view"),
     "suspend": (("admin:servers_server_suspend",), "change"),
     "reactivate": (("admin:servers_server_reactivate",), "change"),
@@ -66,6 +67,7 @@ def menu() -> list[Entry]:
     """Return what the menu of a card offers at all."""
     labels = {
         "overview": gettext("Overview"),
+        "terminal": gettext("Terminal"),
         "settings": gettext("Settings"),
         "suspend": gettext("Suspend…"),
         "reactivate": gettext("Reactivate…"),
