@@ -547,3 +547,33 @@ def test_the_smallest_of_nobody_is_none_and_of_several_fits_all():
     assert rows.smallest([]) is None
     two = [rows.Viewing("a", "1", "a", True, Size(80, 50)), rows.Viewing("b", "2", "b", False, Size(90, 24))]
     assert rows.smallest(two) == Size(80, 24)
+
+
+async def test_where_a_second_factor_is_asked_for_nothing_is_opened_without_it(box, pages, settings):
+    settings.TUNNEL_SECOND_FACTOR = 3600
+    page = await pages("ann")
+    await page.say("open", lang="en", **SIZE)
+    assert (await page.heard("state", state="ended"))["why"] == "second_factor"
+    assert box.asked == []
+
+    def look() -> Any:
+        client = Client()
+        client.force_login(get_user_model().objects.get(username="ann"))
+        return client.get(f"/admin/tunnel/nodes/{box.server.pk}/terminal/?shell=x", headers={"host": HOST})
+
+    answer = await in_thread(look)
+    assert answer.status_code == 302
+    assert "second-factor" in answer.headers["Location"]
+    assert "terminal" in answer.headers["Location"]
+
+
+async def test_a_page_from_elsewhere_and_nobody_in_particular_get_no_socket(box):
+    cookie = await in_thread(person, "ann", "open_shell")
+    for change in ({"origin": b"https://evil.example.org"}, {"cookie": b""}, {"origin": b"null"}):
+        page = Page(cookie)
+        headers = dict(page.socket.scope["headers"]) | {
+            name.encode(): value for name, value in change.items()
+        }
+        page.socket.scope["headers"] = list(headers.items())
+        assert not await page.dial()
+        await page.leave()
