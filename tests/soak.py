@@ -164,9 +164,9 @@ def _test_of(line: str) -> str:
 
 
 def _commit() -> str:
-    """Return the short name of the commit, with a plus when there is more than it holds."""
+    """Return the short name of the commit, with a plus when there is more than it holds and the table itself."""
     name = _git("rev-parse", "--short", "HEAD") or "unknown"
-    return f"{name}+" if _git("status", "--porcelain") else name
+    return f"{name}+" if _git("status", "--porcelain", "--", ".", f":!{PAGE.relative_to(ROOT)}") else name
 
 
 def _git(*arguments: str) -> str:
