@@ -31,6 +31,7 @@ def main() -> int:
     missing = {
         "browser": no_browser(),
         "linux": no_linux(),
+        "root": no_root(),
         "netns": no_namespaces(),
         "redis_tls": no_redis_server(),
         "deploy": no_judges(),
@@ -90,6 +91,11 @@ def downloaded_browser() -> str | None:
 def no_linux() -> str:
     """Return why what Linux alone does cannot be tested here."""
     return "" if sys.platform == "linux" else f"this is {sys.platform}, not Linux"
+
+
+def no_root() -> str:
+    """Return why this process cannot become somebody else."""
+    return "" if os.geteuid() == 0 else "only root may become somebody else"
 
 
 def no_namespaces() -> str:

@@ -1,6 +1,5 @@
 """Figures: psutil and /proc agree within 2 %, and nothing is invented."""
 
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from agent_client.figures.proc import ProcSource
 TWO_PERCENT = 0.02
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such /proc")
+@pytest.mark.linux
 def test_on_linux_the_figures_come_from_proc_even_where_psutil_is_installed():
     assert best_source().name == ProcSource.name
 

@@ -509,7 +509,7 @@ def test_a_shell_starts_where_it_was_asked_to(tmp_path):
         assert one.open().run("pwd; echo ~").split() == [str(tmp_path).encode()] * 2
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.root
 def test_shells_of_the_user_the_settings_name_are_that_users(monkeypatch):
     monkeypatch.setenv("COLOUR", "red")
     with desk("daemon") as one:

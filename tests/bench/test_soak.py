@@ -64,12 +64,12 @@ def test_rows_of_tests_that_did_not_run_stay(tests, monkeypatch, tmp_path):
     copy.write_text(page("docs/benchmarks.md"))
     monkeypatch.setattr(soak, "PAGE", copy)
     killed, rubbish = tests.values()
-    soak.write(killed.rows("first", ""))
-    soak.write(rubbish.rows("first", ""))
-    soak.write(killed.rows("second", ""))
+    soak.write(killed.rows("1st", ""))
+    soak.write(rubbish.rows("1st", ""))
+    soak.write(killed.rows("2nd", ""))
     rows = soak.FENCE.search(copy.read_text())[0]
-    assert rows.count("second") == 2
-    assert rows.count("first") == 1
+    assert rows.count("| 2nd |") == 2
+    assert rows.count("| 1st |") == 1
     assert "<!-- figures -->" in copy.read_text()
 
 
