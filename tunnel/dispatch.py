@@ -144,6 +144,19 @@ async def _announce(server: int, agent_id: str) -> None:
     await switchboard.announced()
 
 
+async def announce(news: str, **members: Any) -> None:
+    """Tell all workers some news, from any event loop."""
+    loop = _loop()
+    if loop is asyncio.get_running_loop():
+        await _tell(news, members)
+    else:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_tell(news, members), loop))
+
+
+async def _tell(news: str, members: dict[str, Any]) -> None:
+    (await _switchboard()).announce(news, **members)
+
+
 async def _ask(agent_id: str, request: Request) -> Outcome:
     switchboard = await _switchboard()
     began = time.monotonic()

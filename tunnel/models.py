@@ -242,11 +242,12 @@ class Shell(models.Model):
 
 
 class ShellViewer(models.Model):
-    """A browser that has a shell open now; it counts until `until`, which its worker moves on."""
+    """A browser or a command line that has a shell open now; it counts until `until`, which its worker moves on."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     shell = models.ForeignKey(Shell, on_delete=models.CASCADE, related_name="viewers")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    # None for somebody with a shell on the panel's host, who has no account
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
     name = models.CharField(max_length=150)
     writes = models.BooleanField(default=False)
     cols = models.PositiveSmallIntegerField()

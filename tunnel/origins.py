@@ -18,6 +18,7 @@ Origin = tuple[str, str, int]  # scheme, host, port
 
 MAX_ORIGIN: Final = 300  # characters; a host name has at most 253
 _PORTS: Final = {"http": 80, "https": 443}
+TOKEN_KEYWORD: Final = "token"  # noqa: S105 - what stands before one
 _HEADERS: Final = ("host", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
 
 
@@ -30,6 +31,18 @@ def ours(scope: Scope) -> bool:
     return origin == _asked(scope) or any(
         _matches(origin, trusted) for trusted in settings.CSRF_TRUSTED_ORIGINS
     )
+
+
+def token_shown(scope: Scope) -> str | None:
+    """Return the API token of the Authorization header; None when the header is not there, or speaks of another thing.
+
+    Two such headers are no token, and no cookie's business either.
+    """
+    given = _header(scope, "authorization")
+    if len(given) > 1:
+        return ""
+    keyword, _, shown = (given or [""])[0].partition(" ")
+    return shown.strip() if keyword.lower() == TOKEN_KEYWORD else None
 
 
 def claimed(scope: Scope) -> str:

@@ -184,6 +184,7 @@ SUBCOMMANDS = {
     "show": "GET servers/<agent_id>/",
     "add": "POST servers/",
     "run": "POST servers/<agent_id>/commands/",
+    "shell": "",  # the socket above, by a token with `open_shell`
     "watch": "GET servers/",
     "suspend": "POST servers/<agent_id>/suspend/",
     "disconnect": "POST servers/<agent_id>/disconnect/",

@@ -3,7 +3,16 @@
 from argparse import ArgumentParser
 from typing import Protocol, cast
 
-from tunnel.cli import add_node, doctor, list_nodes, run_command, serve_panel, show_node, watch_nodes
+from tunnel.cli import (
+    add_node,
+    doctor,
+    list_nodes,
+    run_command,
+    serve_panel,
+    shell_node,
+    show_node,
+    watch_nodes,
+)
 from tunnel.cli.call import Call
 from tunnel.cli.change_node import DISCONNECT, REACTIVATE, ROTATE_SECRET, SUSPEND
 
@@ -30,6 +39,7 @@ _MODULES = (
     show_node,
     add_node,
     run_command,
+    shell_node,
     watch_nodes,
     SUSPEND,
     REACTIVATE,

@@ -22,6 +22,7 @@ from tunnel.cli.exits import Exit, Failure
 from tunnel.cli.facts import Change, Node, Refused, Secret, Tunnel
 from tunnel.cli.finding import Finding
 from tunnel.cli.nearest import no_such_server
+from tunnel.cli.shell_here import HostWay
 from tunnel.conf import settings
 from tunnel.layers import Kind
 from tunnel.presence import Presence
@@ -98,6 +99,10 @@ class Local:
         """Run one action of one service and return its data."""
         row = self._rows[node.agent_id]
         return await door.arun(row, service, action, params, actor=self._actor, timeout=timeout)
+
+    def shell(self, node: Node) -> HostWay:
+        """Return the way to a shell of this node."""
+        return HostWay(self._actor, self._rows[node.agent_id])
 
     @sensitive_variables()
     def add(self, name: str, agent_id: str | None, tags: Sequence[str]) -> Secret:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Protocol
 
 from tunnel.cli.facts import Change, Node, Refused, Secret
 from tunnel.cli.finding import Finding
+from tunnel.cli.shell_way import ShellWay
 
 
 class Panel(Protocol):
@@ -38,6 +39,9 @@ class Panel(Protocol):
         Raises:
             CommandError: it did not end well; `ran` says "no", "yes" or "unknown".
         """
+
+    def shell(self, node: Node) -> ShellWay:
+        """Return the way to a shell of this node."""
 
     def add(self, name: str, agent_id: str | None, tags: Sequence[str]) -> Secret:
         """Add a server."""

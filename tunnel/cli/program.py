@@ -22,7 +22,7 @@ BROKEN_PIPE: Final = 141  # 128 + SIGPIPE, as a shell counts it: the reader of o
 EXIT_CODES: Final = """
 exit codes: 0 done, 1 some targets failed, 2 usage, 3 no such server, 4 offline, 5 timed out, 6 refused,
 7 transfer broken, 8 the panel or its workers cannot be reached, 130 Ctrl-C. `run` with one NODE gives the remote
-exit code, and 255 when it could not be run to its end.
+exit code, and 255 when it could not be run to its end; so does `shell` once it is open.
 """
 
 # Accepted before the command's name and after it.

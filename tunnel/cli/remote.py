@@ -16,6 +16,7 @@ from tunnel.cli.finding import Finding
 from tunnel.cli.nearest import no_such_server
 from tunnel.cli.rest import Rest
 from tunnel.cli.rest_errors import NotThePanel, Problem, Unreachable
+from tunnel.cli.shell_socket import SocketWay
 
 PAGE: Final = 500  # servers asked for at once, the most a panel gives
 EVENTS: Final = 20  # read of one server; alike refusals are one event, so the last one is among them
@@ -78,6 +79,10 @@ class Remote:
         except Failure as exc:
             raise _command_error(exc) from exc
         return answer.get("data")
+
+    def shell(self, node: Node) -> SocketWay:
+        """Return the way to a shell of this node."""
+        return self._rest.shell(node.agent_id)
 
     def add(self, name: str, agent_id: str | None, tags: Sequence[str]) -> Secret:
         """Add a server."""

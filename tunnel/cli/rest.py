@@ -21,6 +21,7 @@ from tunnel.cli import rest_errors
 from tunnel.cli.address import API, Address
 from tunnel.cli.exits import Exit, Failure
 from tunnel.cli.rest_errors import NotThePanel, Problem, Unreachable
+from tunnel.cli.shell_socket import SocketWay
 
 PATIENCE: Final = 20.0  # seconds for an answer; a page of 500 servers takes less than one
 CONNECT_WITHIN: Final = 10.0  # seconds
@@ -113,6 +114,10 @@ class Rest:
     def get(self, path: str, *, patience: float = PATIENCE) -> Answer:
         """Fetch a path of the panel's own, without the token."""
         return self._ask("GET", str(self.where) + path, None, {}, patience)
+
+    def shell(self, agent_id: str) -> SocketWay:
+        """Return the way to a shell, on a socket that shows the token as every call does."""
+        return SocketWay(self.where, self._token, self.tls, self.proxy, agent_id)
 
     def _call(
         self, method: str, target: str, body: dict[str, Any] | None, headers: dict[str, str], patience: float

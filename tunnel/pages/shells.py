@@ -64,7 +64,7 @@ def _row(
     page = reverse("tunnel:terminal", args=(shell.server_id,))
     return {
         "id": str(shell.pk),
-        "who": terminal_words.who(visible(shell.opener), mine=shell.opened_by_id == person.user.pk),
+        "who": terminal_words.who(visible(shell.opener), mine=person.opened(shell)),
         "at": round(shell.opened_at.timestamp(), 3),
         "program": visible(shell.program),
         "viewers": terminal_words.looking([visible(one.name) for one in viewing]),

@@ -9,13 +9,14 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
-from servers.models import Server
+from servers import tokens
+from servers.models import ApiToken, Server
 from servers.text import visible
 from servers.threads import in_thread
 from tunnel import origins, viewers, worker
 from tunnel.shells import messages, standing
 from tunnel.shells.messages import Ack, Answer, Attach, BadMessage, End, Open, Ping, Resize
-from tunnel.shells.standing import Login, Standing
+from tunnel.shells.standing import AnyLogin, Login, Standing, TokenLogin
 from tunnel.shells.terminal import Terminal
 from tunnel.subscriptions import NO_LONGER_WELCOME, NORMAL, TRY_AGAIN
 
@@ -24,6 +25,8 @@ log = logging.getLogger("tunnel.shells")
 RUBBISH: Final = 4008  # no page of ours talks so
 WISH_WITHIN: Final = 10.0  # seconds in which a page says what it wants
 MAX_BINARY: Final = 64 * 1024  # bytes typed in one message; a paste comes in pieces
+
+_TOKEN: Final = "tunnel.token"  # noqa: S105 - where the scope holds the token that was shown
 
 Message = dict[str, Any]
 
@@ -39,7 +42,7 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         self._life: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._sending = asyncio.Lock()
-        self._login: Login | None = None
+        self._login: AnyLogin | None = None
         self._server: Server | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -72,12 +75,11 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         self._patience = asyncio.get_running_loop().call_later(WISH_WITHIN, self._give_up)
         await self.tell("hello", node=visible(stood.server.name))
 
-    async def _admit(self) -> tuple[Login, Standing] | None:
+    async def _admit(self) -> tuple[AnyLogin, Standing] | None:
         """Return who opens this socket; None for who may not have a terminal on this node, there or not."""
-        viewer = viewers.of_scope(self.scope)
-        if viewer is None:
+        login = _login_of(self.scope)
+        if login is None:
             return None
-        login = Login(viewer, self.scope["session"])
         agent_id = self.scope["url_route"]["kwargs"]["agent_id"]
         stood = await in_thread(_stand, login, agent_id)
         return (login, stood) if isinstance(stood, Standing) else None
@@ -143,7 +145,7 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
             await self._close(TRY_AGAIN)
 
     def _who(self) -> str:
-        return self._login.viewer.user if self._login is not None else "-"
+        return self._login.user if self._login is not None else "-"
 
     def _give_up(self) -> None:
         self._life = asyncio.create_task(self._close(NORMAL), name="tunnel terminal page")
@@ -169,6 +171,11 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         """Send the page bytes of the terminal."""
         await self._send({"type": "websocket.send", "bytes": data})
 
+    async def taken(self, count: int) -> None:
+        """Tell a program how much of what it typed is under way, so that it types no more than is kept."""
+        if isinstance(self._login, TokenLogin):
+            await self.tell("taken", count=count)
+
     async def _close(self, code: int) -> None:
         await self._send({"type": "websocket.close", "code": code})
 
@@ -180,7 +187,15 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
                 log.debug("a terminal page is gone: %r", exc)
 
 
-def _stand(login: Login, agent_id: str) -> standing.Standing | standing.ShownOut:
+def _login_of(scope: Any) -> AnyLogin | None:
+    token: ApiToken | None = scope.get(_TOKEN)
+    if token is not None:
+        return TokenLogin(token.pk, str(token.user_id))
+    viewer = viewers.of_scope(scope)
+    return None if viewer is None else Login(viewer, scope["session"])
+
+
+def _stand(login: AnyLogin, agent_id: str) -> standing.Standing | standing.ShownOut:
     pk = Server.objects.filter(agent_id=agent_id).values_list("pk", flat=True).first()
     return standing.ShownOut("deleted") if pk is None else standing.read(login, pk)
 
@@ -190,17 +205,30 @@ async def _refuse(send: Any) -> None:
     await send({"type": "websocket.close", "code": NO_LONGER_WELCOME})
 
 
-_authenticated = AuthMiddlewareStack(ShellConsumer.as_asgi())
+_plain = ShellConsumer.as_asgi()
+_authenticated = AuthMiddlewareStack(_plain)
 
 
 async def shell_application(scope: Message, receive: Any, send: Any) -> None:
-    """Let only our own pages in, find out who is logged in, and serve the terminal."""
-    if not origins.ours(scope):
+    """Let only our own pages and programs with a token in, find out who it is, and serve the terminal.
+
+    A page of another site cannot show a token, so who shows one needs no Origin; and its cookies count for nothing.
+    """
+    shown = origins.token_shown(scope)
+    if shown is None and not origins.ours(scope):
         log.warning("a terminal from another site was refused origin=%s", origins.claimed(scope))
         await _refuse(send)
         return
     try:
-        await _authenticated(scope, receive, send)
+        if shown is None:
+            await _authenticated(scope, receive, send)
+            return
+        token = await in_thread(tokens.find, shown)
+        if token is None:
+            log.warning("a terminal was refused: the token is worth nothing")
+            await _refuse(send)
+            return
+        await _plain({**scope, _TOKEN: token}, receive, send)
     except DatabaseError as exc:
         log.warning("a terminal could not be opened, the database is away: %s", exc)
         await send({"type": "websocket.close", "code": TRY_AGAIN})

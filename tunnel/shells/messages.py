@@ -1,7 +1,7 @@
 """What a terminal page and the panel tell each other: text is JSON with `t`, binary is the bytes of the terminal.
 
 page -> panel   open, attach, resize, ack, answer, end, ping        binary: what was typed
-panel -> page   hello, opened, size, state, rtt, viewers, pong      binary: what the program wrote
+panel -> page   hello, opened, size, state, rtt, viewers, pong, taken      binary: what the program wrote
 """
 
 import json
@@ -22,6 +22,7 @@ ANSWERS: Final = {  # to CSI c and CSI > c: a VT100 with advanced video, and xte
     "primary": b"\x1b[?1;2c",
     "secondary": b"\x1b[>0;276;0c",
 }
+_TERM: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._+-]{0,63})?")
 _LANGUAGE: Final = re.compile(r"^([a-z]{2,3})(?:-[A-Za-z]{4})?(?:-([A-Z]{2}))?(?:-.*)?$")
 
 
@@ -35,6 +36,7 @@ class Open:
 
     size: Size
     lang: str  # of the browser; the node looks which of its locales fits
+    term: str = ""  # what kind of terminal it is, where that is not the page's
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,12 @@ def _size(said: Any) -> Size:
     )
 
 
+def _kind(value: Any) -> str:
+    if not isinstance(value, str) or not _TERM.fullmatch(value):
+        raise BadMessage("no kind of terminal")
+    return value
+
+
 def _number(value: Any, least: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise BadMessage("a number out of its range")
@@ -127,7 +135,7 @@ def _position(value: Any) -> int:
 
 
 _KINDS: Final[dict[str, Callable[[Any], Message]]] = {
-    "open": lambda said: Open(_size(said), language_of(str(said["lang"]))),
+    "open": lambda said: Open(_size(said), language_of(str(said["lang"])), _kind(said.get("term", ""))),
     "attach": lambda said: Attach(
         uuid.UUID(said["shell"]), _position(said["offset"]), _size(said), said["write"] is True
     ),

@@ -50,13 +50,12 @@ class Viewing:
 
 def opened(server: Server, handle: str, program: str, actor: Actor) -> Shell:
     """Write that a person opened this shell; one that was found on the node meanwhile is theirs."""
-    who = person(actor)
     shell, _ = Shell.objects.update_or_create(
         server=server,
         handle=handle,
         defaults={
             "program": bounded(program, MAX_PROGRAM),
-            "opened_by_id": None if who is None else who.pk,
+            "opened_by_id": _key(actor),
             "opener": bounded(str(actor), MAX_NAME),
         },
     )
@@ -76,9 +75,9 @@ def ended(shell: uuid.UUID, how: ShellEnd, exit_code: int | None = None) -> bool
     )
 
 
-def open_of(server: Server, user: Any) -> int:
+def open_of(server: Server, actor: Actor) -> int:
     """Return how many shells of this person are open on a server, as far as the panel knows."""
-    return Shell.objects.filter(server=server, opened_by=user, ended_at=None).count()
+    return Shell.objects.filter(server=server, opened_by=_key(actor), ended_at=None).count()
 
 
 def compare(server: Server, told: Iterable[Mapping[str, Any]]) -> None:
@@ -106,6 +105,12 @@ def _is_code(code: object) -> bool:
     return isinstance(code, int) and not isinstance(code, bool) and abs(code) < MOST_CODE
 
 
+def _key(actor: Actor) -> Any:
+    """Return the primary key of who acts, None for nobody with an account."""
+    who = person(actor)
+    return None if who is None else who.pk
+
+
 def _is_handle(handle: object) -> bool:
     return isinstance(handle, str) and 0 < len(handle) <= MAX_HANDLE
 
@@ -113,12 +118,12 @@ def _is_handle(handle: object) -> bool:
 # -- viewers ----------------------------------------------------------------------------------------------------
 
 
-def enter(shell: uuid.UUID, user: Any, size: Size, *, writes: bool) -> uuid.UUID:
-    """Write that a browser has this shell open, and return the key of that row."""
+def enter(shell: uuid.UUID, actor: Actor, size: Size, *, writes: bool) -> uuid.UUID:
+    """Write that somebody has this shell open, and return the key of that row."""
     viewer = ShellViewer.objects.create(
         shell_id=shell,
-        user=user,
-        name=bounded(str(user), MAX_NAME),
+        user_id=_key(actor),
+        name=bounded(str(actor), MAX_NAME),
         writes=writes,
         cols=size.cols,
         rows=size.rows,
@@ -154,9 +159,9 @@ def viewing(shells: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[Viewing]]:
     return found
 
 
-def viewers_of_person(user: Any) -> int:
-    """Return how many terminals a person has open in browsers."""
-    return ShellViewer.objects.filter(user=user, until__gt=Now()).count()
+def viewers_of_person(actor: Actor) -> int:
+    """Return how many terminals a person has open."""
+    return ShellViewer.objects.filter(user=_key(actor), until__gt=Now()).count()
 
 
 def smallest(viewers: Iterable[Viewing]) -> Size | None:

@@ -6,7 +6,8 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 
-from servers import access, second_factor
+from servers import access, second_factor, tokens
+from servers.access import Actor, Console
 from servers.models import Server
 from tunnel import viewers
 from tunnel.models import Shell
@@ -23,17 +24,63 @@ class Login:
     viewer: Viewer
     session: Any
 
+    @property
+    def user(self) -> str:
+        """The primary key of who it is, as text."""
+        return self.viewer.user
+
+    def actor(self) -> Actor | None:
+        """Return who acts, None when nobody is logged in any more; a second factor shown lately is vouched for."""
+        if not viewers.rights({self.viewer}):
+            return None
+        user = get_user_model()._default_manager.get(pk=self.viewer.user)
+        _vouch(user, self.session)
+        return user
+
+
+@dataclass(frozen=True)
+class TokenLogin:
+    """A program that showed an API token: its primary key, and that of its user as text."""
+
+    token: int
+    user: str
+
+    def actor(self) -> Actor | None:
+        """Return who acts, None when the token is worth nothing any more."""
+        token = tokens.live().filter(pk=self.token, user__is_active=True).select_related("user").first()
+        return None if token is None else tokens.actor(token)
+
+
+@dataclass(frozen=True)
+class HostLogin:
+    """Somebody with a shell on the panel's host."""
+
+    console: Console
+    user: str = "-"  # nobody with an account
+
+    def actor(self) -> Actor | None:
+        """Return who acts."""
+        return self.console
+
+
+AnyLogin = Login | TokenLogin | HostLogin
+
 
 @dataclass(frozen=True)
 class Standing:
-    """A person who may have terminals on a server: both read anew."""
+    """Somebody who may have terminals on a server: both read anew."""
 
-    user: Any
+    actor: Actor
     server: Server
+
+    def opened(self, shell: Shell) -> bool:
+        """Tell whether it was this person who opened a shell."""
+        user = access.person(self.actor)
+        return user is not None and shell.opened_by_id == user.pk
 
     def may_type(self, shell: Shell) -> bool:
         """Tell whether this person may type into a shell, and end it."""
-        return shell.opened_by_id == self.user.pk or access.allowed(self.user, self.server, OTHERS_RIGHT)
+        return self.opened(shell) or access.allowed(self.actor, self.server, OTHERS_RIGHT)
 
 
 @dataclass(frozen=True)
@@ -43,23 +90,22 @@ class ShownOut:
     why: str
 
 
-def read(login: Login, server_pk: int) -> Standing | ShownOut:
-    """Return how a person stands now; a second factor that was shown lately is vouched for."""
-    if not viewers.rights({login.viewer}):
+def read(login: AnyLogin, server_pk: int) -> Standing | ShownOut:
+    """Return how a person stands now."""
+    actor = login.actor()
+    if actor is None:
         return ShownOut("logged_out")
     server = Server.objects.filter(pk=server_pk).first()
     if server is None:
         return ShownOut("deleted")
-    user = get_user_model()._default_manager.get(pk=login.viewer.user)
-    if not access.allowed(user, server, RIGHT):
+    if not access.allowed(actor, server, RIGHT):
         return ShownOut("not_allowed")
     if server.status == Server.Status.SUSPENDED:
         return ShownOut("suspended")
-    _vouch(user, login)
-    return Standing(user, server)
+    return Standing(actor, server)
 
 
-def _vouch(user: Any, login: Login) -> None:
+def _vouch(user: Any, session: Any) -> None:
     request = HttpRequest()
-    request.user, request.session = user, login.session
+    request.user, request.session = user, session
     second_factor.vouch(request)

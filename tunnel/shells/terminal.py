@@ -20,16 +20,17 @@ from django.db import Error as DatabaseError
 
 from agent_client.protocol.codes import Code
 from servers import nodes, transports
+from servers.access import person
 from servers.errors import CommandError, CommandFailed, NotAllowed, SecondFactorNeeded, StreamLost
 from servers.models import Server
 from servers.text import visible
 from servers.threads import in_thread
-from tunnel import figures, presence, worker
+from tunnel import dispatch, figures, presence
 from tunnel.models import Shell, ShellEnd
 from tunnel.shells import news, rows, standing
 from tunnel.shells.messages import Attach, Open
 from tunnel.shells.rows import Size, Viewing
-from tunnel.shells.standing import Login, ShownOut, Standing
+from tunnel.shells.standing import AnyLogin, ShownOut, Standing
 
 log = logging.getLogger("tunnel.shells")
 
@@ -96,6 +97,9 @@ class Page(Protocol):
     async def write(self, data: bytes) -> None:
         """Send bytes of the terminal."""
 
+    async def taken(self, count: int) -> None:
+        """Note that so many more bytes of what was typed are on their way to the node."""
+
 
 class Refused(Exception):
     """There is no terminal to be had; `why` is the code of an error, or a word of the page."""
@@ -137,7 +141,7 @@ class Joined:
 class Terminal:
     """One page's terminal, on one event loop. `run` is its life; the other methods are what the page says meanwhile."""
 
-    def __init__(self, login: Login, server: Server, page: Page) -> None:
+    def __init__(self, login: AnyLogin, server: Server, page: Page) -> None:
         self.state = State.OPENING
         self._login = login
         self._server = server
@@ -263,19 +267,24 @@ class Terminal:
 
     async def _open(self, stood: Standing, wish: Open) -> transports.ByteStream:
         await self._keep_within_limits(stood)
-        params = {"cols": self._size.cols, "rows": self._size.rows, "term": TERM, "lang": wish.lang}
+        params = {
+            "cols": self._size.cols,
+            "rows": self._size.rows,
+            "term": wish.term or TERM,
+            "lang": wish.lang,
+        }
         stream = await nodes.open_stream(
-            stood.server, "shell", "open", params, actor=stood.user, timeout=OPEN_TIMEOUT, window=WINDOW
+            stood.server, "shell", "open", params, actor=stood.actor, timeout=OPEN_TIMEOUT, window=WINDOW
         )
         try:
             joined = Joined.of(stream.data, self._size)
-            shell = await in_thread(rows.opened, stood.server, joined.handle, joined.program, stood.user)
+            shell = await in_thread(rows.opened, stood.server, joined.handle, joined.program, stood.actor)
             self._types = True
             await self._enter(stood, shell)
         except BaseException:
             await stream.reset()
             raise
-        log.info("a shell was opened user=%s", stood.user.pk, extra={"agent": self._server.agent_id})
+        log.info("a shell was opened user=%s", self._login.user, extra={"agent": self._server.agent_id})
         await self._say_opened(joined, stream)
         return stream
 
@@ -288,7 +297,7 @@ class Terminal:
         self._shell, self._position, self._shown = shell, wish.offset, wish.offset
         self._wants_to_type = wish.write
         self._types = wish.write and await in_thread(stood.may_type, shell)
-        stream = await self._join(stood, actor=stood.user)
+        stream = await self._join(stood, actor=stood.actor)
         try:
             await self._enter(stood, shell)
         except BaseException:
@@ -377,6 +386,7 @@ class Terminal:
                 data = await self._typed.get()
                 await stream.write(data)
                 self._typed_bytes -= len(data)
+                await self._page.taken(len(data))
 
     def _forget_typed(self) -> bool:
         """Drop what the program has not got; tell whether anything typed may be lost."""
@@ -401,7 +411,7 @@ class Terminal:
                 "shell",
                 "close",
                 {"handle": shell.handle},
-                actor=stood.user,
+                actor=stood.actor,
                 timeout=ASIDE_TIMEOUT,
             )
         except CommandError as exc:
@@ -419,16 +429,18 @@ class Terminal:
         return stood
 
     async def _keep_within_limits(self, stood: Standing) -> None:
-        if await in_thread(rows.viewers_of_person, stood.user) >= MAX_OF_ONE_PERSON:
+        if person(stood.actor) is None:
+            return  # the panel's own host: the node's limits hold there too
+        if await in_thread(rows.viewers_of_person, stood.actor) >= MAX_OF_ONE_PERSON:
             raise Refused("too_many_terminals")
-        if await in_thread(rows.open_of, stood.server, stood.user) >= MAX_SHELLS_OF_ONE_PERSON:
+        if await in_thread(rows.open_of, stood.server, stood.actor) >= MAX_SHELLS_OF_ONE_PERSON:
             await compare(stood.server)
-            if await in_thread(rows.open_of, stood.server, stood.user) >= MAX_SHELLS_OF_ONE_PERSON:
+            if await in_thread(rows.open_of, stood.server, stood.actor) >= MAX_SHELLS_OF_ONE_PERSON:
                 raise Refused("too_many_shells")
 
     async def _enter(self, stood: Standing, shell: Shell) -> None:
         self._shell = shell
-        self._viewer = await in_thread(rows.enter, shell.pk, stood.user, self._size, writes=self._types)
+        self._viewer = await in_thread(rows.enter, shell.pk, stood.actor, self._size, writes=self._types)
         news.listen_to_shell(str(shell.pk), self._shell_bell)
         self._shell_bell.set()
         await self._announce()
@@ -439,7 +451,7 @@ class Terminal:
             return
         key = str(self._shell.pk)
         news.shell_changed(key)
-        (await worker.current()).switchboard.announce("shell", shell=key)
+        await dispatch.announce("shell", shell=key)
 
     async def _look_again_and_again(self) -> ShownOut:
         while True:
@@ -467,7 +479,7 @@ class Terminal:
             return _Seen([], trip, types=self._types)
         types = self._wants_to_type and stood.may_type(self._shell)
         if not rows.stay(self._viewer, self._size, writes=types):
-            self._viewer = rows.enter(self._shell.pk, stood.user, self._size, writes=types)
+            self._viewer = rows.enter(self._shell.pk, stood.actor, self._size, writes=types)
         return _Seen(rows.viewing([self._shell.pk]).get(self._shell.pk, []), trip, types=types)
 
     async def _tell(self, seen: "_Seen") -> None:
@@ -528,7 +540,7 @@ class Terminal:
             cols=joined.size.cols,
             rows=joined.size.rows,
             write=self._types,
-            mine=str(self._shell.opened_by_id) == self._login.viewer.user,
+            mine=str(self._shell.opened_by_id) == self._login.user,
             opener=visible(self._shell.opener),
         )
 

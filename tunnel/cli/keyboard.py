@@ -1,0 +1,138 @@
+"""The keyboard of `tunnel shell`: read in a thread, in raw mode while the shell has it, with the escapes that ssh has."""
+
+import asyncio
+import contextlib
+import os
+import select
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Final
+
+PIECE: Final = 16 * 1024  # bytes read at once
+SUSPEND_KEY: Final = 0x1A  # Ctrl-Z
+
+
+class Escape(Enum):
+    """What `~` and one more key at the start of a line mean."""
+
+    LEAVE = "."
+    SUSPEND = "^Z"
+    HELP = "?"
+
+
+_ESCAPES: Final = {ord("."): Escape.LEAVE, SUSPEND_KEY: Escape.SUSPEND, ord("?"): Escape.HELP}
+HELP: Final = (
+    "~.   leave; the shell runs on for a while",
+    "~^Z  suspend this program",
+    "~~   type one ~",
+    "~?   this help",
+    "(only at the start of a line)",
+)
+
+
+class Escapes:
+    """Finds the escapes in what is typed."""
+
+    def __init__(self) -> None:
+        self._at_start = True
+        self._tilde = False  # one is held back until the next key says what it means
+
+    def feed(self, data: bytes) -> list[bytes | Escape]:
+        """Return what is to be typed and what is to be done, in order."""
+        found: list[bytes | Escape] = []
+        typed = bytearray()
+        for key in data:
+            if self._tilde:
+                self._tilde = False
+                escape = _ESCAPES.get(key)
+                if escape is not None:
+                    if typed:
+                        found.append(bytes(typed))
+                        typed.clear()
+                    found.append(escape)
+                    self._at_start = True
+                    continue
+                typed += b"~" if key == ord("~") else bytes((ord("~"), key))
+            elif self._at_start and key == ord("~"):
+                self._tilde = True
+                continue
+            else:
+                typed.append(key)
+            self._at_start = key in b"\r\n"
+        if typed:
+            found.append(bytes(typed))
+        return found
+
+
+class RawMode:
+    """A terminal that hands on every key; `back` puts it in order again, and may be called at any time."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._before: list[object] | None = None
+
+    def enter(self) -> None:
+        """Hand on every key."""
+        if self._before is None:
+            self._before = termios.tcgetattr(self._fd)
+        # Not TCSAFLUSH, which would drop what was typed ahead; not TCSADRAIN, which waits for who reads nothing.
+        tty.setraw(self._fd, termios.TCSANOW)
+
+    def back(self) -> None:
+        """Put it in order again."""
+        if self._before is not None:
+            with contextlib.suppress(termios.error):  # it hung up
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._before)  # type: ignore[arg-type]
+            self._before = None
+
+
+class Keys(threading.Thread):
+    """Reads a file in a thread; `heard` is called on the loop with what came, b"" at its end.
+
+    Nothing is read while `room` is not set.
+    """
+
+    def __init__(self, fd: int, heard: Callable[[bytes], None]) -> None:
+        super().__init__(name="shell keyboard", daemon=True)
+        self._fd = fd
+        self._heard = heard
+        self._loop = asyncio.get_running_loop()
+        self._asleep, self._waker = os.pipe()
+        self.room = threading.Event()
+        self.room.set()
+        self._over = False
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read meanwhile."""
+        self.start()
+        try:
+            yield
+        finally:
+            self._over = True
+            os.write(self._waker, b"x")
+            self.room.set()
+            self.join()
+            os.close(self._waker)
+            os.close(self._asleep)
+
+    def run(self) -> None:
+        """Read until the end of the file, or of `reading`."""
+        while not self._over:
+            self.room.wait()
+            ready, _, _ = select.select([self._fd, self._asleep], [], [])
+            if self._asleep in ready:
+                return
+            try:
+                data = os.read(self._fd, PIECE)
+            except BlockingIOError:
+                continue
+            except OSError:  # the terminal hung up
+                data = b""
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._heard, data)
+            if not data:
+                return
