@@ -9,6 +9,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_both_ends import ENDS, Panel
+from tests.cli.test_facts import SERVER
+from tests.cli.test_yumna import environment
+from tests.cli.web import Asked, reply, serving
 from tests.e2e.cluster import ROOT, Cluster, until
 from tests.e2e.real_agent import RealAgent
 from tunnel.cli.exits import Exit
@@ -59,7 +63,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
 class Typist:
     """The program on a terminal, and what it showed."""
 
-    def __init__(self, panel: Panel, end: str, *words: str, **environment: str) -> None:
+    def __init__(self, panel: Panel, end: str, *words: str) -> None:
         self.ours, self.theirs = pty.openpty()
         self.size(80, 24)
         self.before = termios.tcgetattr(self.theirs)
@@ -67,7 +71,7 @@ class Typist:
         self.process = subprocess.Popen(
             [*panel.command(end), "shell", *words],
             cwd=ROOT,
-            env=panel.environment(end, TERM="xterm", **environment),
+            env=panel.environment(end, TERM="xterm"),
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=self.theirs,
@@ -112,8 +116,8 @@ class Typist:
 
 
 @contextmanager
-def typing(panel: Panel, end: str, *words: str, **environment: str) -> Iterator[Typist]:
-    typist = Typist(panel, end, *(words or ("alpha",)), **environment)
+def typing(panel: Panel, end: str, *words: str) -> Iterator[Typist]:
+    typist = Typist(panel, end, *(words or ("alpha",)))
     try:
         yield typist
     finally:
@@ -226,3 +230,31 @@ def test_a_reader_that_is_slow_holds_the_program_back(panel: Panel, tmp_path: Pa
         until(lambda: typist.read(0.01) and mark.exists(), PATIENCE, "it went on", pause=0)
         typist.type("\rexit\r")
         assert typist.ended() == 0
+
+
+def test_a_redirect_is_not_followed_and_the_token_goes_nowhere_else():
+    server = {**SERVER, "name": "alpha", "agent_id": "alpha"}
+    with serving(reply(200, b"")) as elsewhere:
+        there = f"http://127.0.0.1:{elsewhere.port}/tunnel/ws/alpha/shell/"
+
+        def answer(asked: Asked) -> bytes:
+            if asked.path.startswith("/tunnel/ws/"):
+                return reply(302, b"", Location=there)
+            return reply(200, {"next": None, "results": [server]})
+
+        with serving(answer) as web:
+            done = subprocess.run(
+                [sys.executable, "-m", "tunnel.cli.yumna", "shell", "alpha"],
+                cwd=ROOT,
+                env=environment(YUMNA_URL=f"http://127.0.0.1:{web.port}", YUMNA_TOKEN="yta_canary"),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        assert web.asked[-1].headers["authorization"] == "Token yta_canary"
+        assert "origin" not in web.asked[-1].headers
+        assert elsewhere.asked == []
+    assert b"a redirect is not followed with a token" in done.stderr
+    assert b"canary" not in done.stderr
+    assert (done.returncode, done.stdout) == (Exit.NO_LAYER, b"")

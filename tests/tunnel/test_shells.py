@@ -17,8 +17,8 @@ from django.utils import timezone
 
 from agent_client.protocol import Code
 from agent_client.protocol.messages import Command
-from servers import identity
-from servers.models import CommandRecord, Grant, Server, ServerGroup
+from servers import identity, tokens
+from servers.models import ApiToken, CommandRecord, Grant, Server, ServerGroup
 from servers.threads import in_thread
 from tests.tunnel.nodes import Node
 from tests.tunnel.waiting import until
@@ -123,6 +123,14 @@ class Page:
         self.data = b""
         self.closed_with: int | None = None
         self._reader: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of_program(cls, *shown: str, more: Any = ()) -> "Page":
+        """A program that shows these in its Authorization header."""
+        page = cls("")
+        page.socket.scope["headers"] = [(b"host", HOST.encode()), *more]
+        page.socket.scope["headers"] += [(b"authorization", one.encode()) for one in shown]
+        return page
 
     async def dial(self) -> bool:
         connected, _ = await self.socket.connect(10)
@@ -577,3 +585,47 @@ async def test_a_page_from_elsewhere_and_nobody_in_particular_get_no_socket(box)
         page.socket.scope["headers"] = list(headers.items())
         assert not await page.dial()
         await page.leave()
+
+
+# -- programs with a token ---------------------------------------------------------------------------------------
+
+
+def token_of(name: str, *rights: str) -> tuple[ApiToken, str]:
+    user = get_user_model().objects.get(username=name)
+    return tokens.create(user, "cli", rights)
+
+
+async def test_a_program_with_a_token_needs_no_origin_and_is_told_what_was_taken(box, pages):
+    await pages("ann", "open_shell")
+    _, shown = await in_thread(token_of, "ann", "open_shell")
+    program = Page.of_program(f"Token {shown}")
+    assert await program.dial()
+    await program.say("open", lang="id-ID", term="xterm-kitty", **SIZE)
+    assert (await program.heard("opened"))["mine"] is True
+    await program.type(b"ls\n")
+    assert (await program.heard("taken"))["count"] == 3
+    assert box.asked[0].params["term"] == "xterm-kitty"
+    assert await in_thread(lambda: CommandRecord.objects.get(action="open").actor) == "ann (token cli)"
+    await program.leave()
+
+
+@pytest.mark.parametrize("case", ["unknown", "narrow", "two"])
+async def test_a_token_that_is_not_enough_is_refused_whatever_the_cookies_say(box, pages, case):
+    page = await pages("ann", "open_shell", "run_command")
+    _, narrow = await in_thread(token_of, "ann", "run_command")
+    _, good = await in_thread(token_of, "ann", "open_shell")
+    shown = {"unknown": ["yta_" + "x" * 43], "narrow": [narrow], "two": [good, good]}[case]
+    headers = page.socket.scope["headers"]
+    program = Page.of_program(*(f"Token {one}" for one in shown), more=headers)
+    assert not await program.dial()
+
+
+async def test_a_program_whose_token_is_revoked_is_shown_out_within_15_seconds(box, pages):
+    await pages("ann", "open_shell")
+    row, shown = await in_thread(token_of, "ann", "open_shell")
+    program = Page.of_program(f"Token {shown}")
+    assert await program.dial()
+    await program.open()
+    await in_thread(tokens.revoke, [row])
+    await until(lambda: program.closed_with == 4003, 15)
+    await program.leave()
