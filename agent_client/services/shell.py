@@ -62,6 +62,7 @@ class ShellService:
                         Param("offset", Whole(0, 2**63), required=True),
                         *_SIZE,
                         Param("write", Flag(), required=True),
+                        Param("record", Flag()),
                         _WINDOW,
                     ),
                     opens=self._attach,
@@ -103,7 +104,13 @@ class ShellService:
 
         params = call.params
         size = Size(params["cols"], params["rows"])
-        return self._made().attach(params["handle"], params["offset"], size, writes=params["write"])
+        return self._made().attach(
+            params["handle"],
+            params["offset"],
+            size,
+            writes=params["write"],
+            records=bool(params["record"]),
+        )
 
     def _resize(self, call: Call) -> JsonObject:
         from agent_client.shells import Size

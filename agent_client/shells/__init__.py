@@ -56,14 +56,16 @@ class Shells:
         described = {"handle": shell.handle, "offset": 0, "pid": shell.pid, "shell": shell.path}
         return Opened({**described, **_members(shell.size)}, viewer, TYPED)
 
-    def attach(self, handle: str, offset: int, size: Size, *, writes: bool) -> Opened:
-        """Look at a shell, from a position on or from a later one where that is gone.
+    def attach(self, handle: str, offset: int, size: Size, *, writes: bool, records: bool = False) -> Opened:
+        """Look at a shell, or record it, from a position on or from a later one where that is gone.
 
         Raises:
             Refused: there is no such shell, it has not written so much yet, or too many look at it.
         """
+        if writes and records:
+            raise Refused(Code.INVALID_PARAMS, "who records a shell may not type in it")
         shell = self._find(handle)
-        viewer: Viewer = shell.view(offset, size, writes=writes)
+        viewer: Viewer = shell.view(offset, size, writes=writes, records=records)
         data = {"offset": viewer.position, "end": shell.written, **_members(shell.size)}
         return Opened(data, viewer, TYPED)
 

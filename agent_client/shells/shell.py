@@ -34,6 +34,7 @@ READ_SIZE = 64 * KIB  # bytes a read; of a terminal Linux gives 4 KiB at most
 MOST_READS = 16  # before others have their turn
 MOST_REST = 256 * KIB  # bytes after the program's end: what it left in the background may write for ever
 MOST_VIEWERS = 8
+MOST_RECORDERS = 4  # one records; a few more while those before it are not known to be gone
 LINGER = (
     0.2  # seconds without output after the program's end: what it left may hold the terminal open for ever
 )
@@ -98,6 +99,7 @@ class Shell:
         self._state = State.OPEN
         self._ring = Ring()
         self._viewers: list[Viewer] = []
+        self._recorders: list[Viewer] = []
         self._typed: deque[tuple[Viewer, bytes]] = deque()
         self._paused = False  # the terminal is not read, because somebody has to take first
         self._unread_from = 0  # what the last one who might type had taken when it left …
@@ -159,8 +161,8 @@ class Shell:
                 "exitCode": self._program.exit_code,
             }
 
-    def view(self, offset: int, size: Size, *, writes: bool) -> Viewer:
-        """Add somebody who looks, from `offset` on or from the first byte that is still there.
+    def view(self, offset: int, size: Size, *, writes: bool, records: bool = False) -> Viewer:
+        """Add somebody who looks, or one who `records`, from `offset` on or from the first byte that is still there.
 
         Raises:
             Refused: there is no such byte yet, too many look already, or the shell is gone.
@@ -171,10 +173,12 @@ class Shell:
             if offset > self._ring.end:
                 reason = f"parameter 'offset' is beyond the end, which is {self._ring.end}"
                 raise Refused(Code.INVALID_PARAMS, reason)
-            if len(self._viewers) >= MOST_VIEWERS:
+            if records and len(self._recorders) >= MOST_RECORDERS:
+                raise Refused(Code.BUSY, f"{MOST_RECORDERS} record this shell already")
+            if not records and len(self._viewers) >= MOST_VIEWERS:
                 raise Refused(Code.BUSY, f"{MOST_VIEWERS} look at this shell already")
-            viewer = Viewer(self, max(offset, self._ring.start), size, writes=writes)
-            self._viewers.append(viewer)
+            viewer = Viewer(self, max(offset, self._ring.start), size, writes=writes, records=records)
+            (self._recorders if records else self._viewers).append(viewer)
             self._fit()
         self._wake()
         return viewer
@@ -198,7 +202,7 @@ class Shell:
                 self._program.tell(steady() + (self._times.grace if grace is None else grace))
             elif self._state is State.ENDED:
                 self._forget_at = float("-inf")
-            viewers = [] if grace is None else list(self._viewers)
+            viewers = [] if grace is None else self._readers()
             for viewer in viewers:  # the agent stops: one who takes nothing must not hold back the end
                 self._part(viewer, Broken(Code.CANCELLED, "the agent stops"))
         self._wake()
@@ -315,7 +319,7 @@ class Shell:
     def _read(self) -> None:
         """Take what the terminal has, as far as somebody has room."""
         with self._lock:
-            before, viewers = self._ring.end, set(self._viewers)  # of whom some may be moved on …
+            before, viewers = self._ring.end, set(self._readers())  # of whom some may be moved on …
         for _ in range(MOST_READS):
             if not self._read_once():
                 break
@@ -326,7 +330,7 @@ class Shell:
             if self._state is State.DRAINING:
                 self._rest += count
                 self._read_at = steady() + LINGER if self._rest < MOST_REST else 0.0
-            viewers.update(self._viewers)  # … and others have come
+            viewers.update(self._readers())  # … and others have come
         for viewer in viewers:
             viewer.wake()
 
@@ -350,7 +354,7 @@ class Shell:
     def _add(self, chunk: bytes) -> None:
         """Keep output, and move on in the same moment who has not taken what falls out for it."""
         self._ring.add(chunk)
-        for viewer in list(self._viewers):
+        for viewer in self._readers():
             if viewer.position < self._ring.start:
                 reason = "this viewer is more than 1 MiB behind, it may attach again at a later offset"
                 self._part(viewer, Broken(Code.GAP, reason))
@@ -396,7 +400,7 @@ class Shell:
                 return
             self._step(Step.DRAIN)
             self._forget_at = now + self._times.ended
-            viewers = list(self._viewers)
+            viewers = self._readers()
         log.info(
             "shell ended pid=%s exit=%s after=%.0fs: %s",
             self.pid,
@@ -417,7 +421,7 @@ class Shell:
                 return
             self._step(Step.FORGET)
             self._ring = Ring(0)
-            viewers = list(self._viewers)
+            viewers = self._readers()
             for viewer in viewers:
                 self._part(viewer, Broken(Code.NOT_FOUND, "this shell has ended"))
         for viewer in viewers:
@@ -435,12 +439,18 @@ class Shell:
             return
         now = steady()
         viewer.verdict = verdict
+        if viewer.records:
+            self._recorders.remove(viewer)
+            return
         self._viewers.remove(viewer)
         if viewer.writes and not self._writers():
             self._unread_from, self._hold_until = viewer.position, now + self._times.hold
         if not self._viewers:
             self._left_at, self._keep_until = now, now + self._times.keep
         self._fit()
+
+    def _readers(self) -> "list[Viewer]":
+        return [*self._viewers, *self._recorders]
 
     def _writers(self) -> "list[Viewer]":
         return [viewer for viewer in self._viewers if viewer.writes]

@@ -24,10 +24,13 @@ class Viewer:
 
     interactive = True
 
-    def __init__(self, shell: "Shell", position: int, size: Size, *, writes: bool) -> None:
+    def __init__(
+        self, shell: "Shell", position: int, size: Size, *, writes: bool, records: bool = False
+    ) -> None:
         self.position = position  # of the next byte it gets
         self.size = size
         self.writes = writes
+        self.records = records  # nobody who looks: it has no size, and the shell is not kept for it
         self.line: Optional[Line] = None
         self.verdict: Optional[Taken] = None  # how its stream ends, once that is decided
         self._shell = shell
