@@ -97,6 +97,14 @@ LIBRARIES = (
         ("lib/addon-unicode11.js", "LICENSE"),
     ),
     Library(
+        "asciinema-player",
+        "3.18.0",
+        "Apache-2.0",
+        "sha512-5gpt2ipFcy4NKmgkv+c/QXnJ9zMicxqWROCOuJqgwwtiYKM8Qe9hnDOvfqke5bW6M2DW/seO3uQYkQ0xeUUVtw==",
+        "tunnel/static/tunnel/vendor",
+        ("dist/bundle/asciinema-player.min.js", "dist/bundle/asciinema-player.css", "LICENSE"),
+    ),
+    Library(
         "axe-core",
         "4.14.1",
         "MPL-2.0",

@@ -37,9 +37,12 @@ class TunnelConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the transport, what the pages of a server show, the system checks, and what happens when a server row changes."""
+        from django.db.models.signals import post_delete
+
         from servers import panels, transports
         from servers.signals import identity_changed
         from tunnel import checks, receivers  # noqa: F401 - importing registers the checks
+        from tunnel.models import Recording
         from tunnel.pages import tabs, waiting
         from tunnel.transport import TunnelTransport
 
@@ -47,3 +50,4 @@ class TunnelConfig(AppConfig):
         panels.register_tabs(tabs.of_server)
         panels.register_waiting(waiting.panel)
         identity_changed.connect(receivers.identity_changed, dispatch_uid="tunnel")
+        post_delete.connect(receivers.recording_deleted, sender=Recording, dispatch_uid="tunnel")

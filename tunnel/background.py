@@ -18,7 +18,8 @@ from servers.threads import in_thread
 from tunnel import alerts, figures, samples, sessions
 from tunnel.conf import settings
 from tunnel.dispatch import MAX_TIMEOUT
-from tunnel.models import IdempotencyKey, Lease, Refusal, Sample, Session, Shell, Worker
+from tunnel.models import IdempotencyKey, Lease, Recording, Refusal, Sample, Session, Shell, Worker
+from tunnel.recordings import rows as recordings
 
 log = logging.getLogger("tunnel.background")
 
@@ -131,6 +132,8 @@ def prune() -> dict[str, int]:
     old_keys = IdempotencyKey.objects.filter(created_at__lt=Now() - KEEP_KEYS)
     dead = Worker.objects.filter(lease_until__lt=Now() - STALE_WORKERS, sessions=None)
     return {
+        "recordings": recordings.remove_old(),
+        "removed recordings": _delete(Recording.objects.filter(removed_at__isnull=False, ended_at__lt=ended)),
         "sessions": _delete(old_sessions),
         "commands": _delete(old_commands),
         "samples": _delete(old_samples),

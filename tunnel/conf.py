@@ -125,6 +125,11 @@ DEFAULTS: dict[str, Setting] = {
         3, "Hours the figures of charts stay; each server makes one row a heartbeat.", 1, 168
     ),
     "KEEP_COMMANDS": Setting(90, "Days a finished command stays in the history.", 1, 3650),
+    "RECORD_SHELLS": Setting(True, "Whether what shells write is recorded; never what is typed."),
+    "RECORDING_MOST": Setting(
+        64, "MiB of a recording's file, at which it ends while the shell goes on.", 1, 10_240
+    ),
+    "KEEP_RECORDINGS": Setting(30, "Days the file of an ended recording is kept.", 1, 3650),
     "ALERT_AFTER": Setting(5.0, "Minutes a node is away before somebody is told; 0 tells nobody.", 0, 10080),
     "ALERT_EMAILS": Setting([], "Mail addresses that are told."),
     "ALERT_WEBHOOK": Setting("", "An https:// address that is told by POST, see docs/alerts.md."),

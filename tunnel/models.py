@@ -264,6 +264,79 @@ class ShellViewer(models.Model):
         return str(self.id)
 
 
+class RecordingEnd(models.TextChoices):
+    """Why a recording goes no further, in the words a person reads."""
+
+    EXITED = "exited", _("the program ended")
+    CLOSED = "closed", _("the shell was ended from the panel")
+    GONE = "gone", _("the node knows the shell no more")
+    TOO_LARGE = "too_large", _("it reached the largest size, the shell went on")
+    NOT_POSSIBLE = "not_possible", _("the agent is too old to have its shells recorded, upgrade it")
+    SWITCHED_OFF = "off", _("recording was switched off")
+
+
+class Recording(models.Model):
+    """What a shell wrote, in a file of parts. One worker writes: `holder`, in its turn, until its lease runs out.
+
+    `position` counts the shell's output: all before it is in the parts, so that whoever writes next goes on there.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    shell = models.OneToOneField(Shell, models.SET_NULL, null=True, related_name="recording")
+    server = models.ForeignKey(
+        Server, on_delete=models.CASCADE, related_name="recordings", verbose_name=_("server")
+    )
+    opened_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", verbose_name=_("user")
+    )
+    opener = models.CharField(_("opened by"), max_length=150, blank=True, default="")
+    program = models.CharField(_("program"), max_length=200, blank=True, default="")
+    cols = models.PositiveSmallIntegerField(_("columns at first"))
+    rows = models.PositiveSmallIntegerField(_("rows at first"))
+    started_at = models.DateTimeField(_("started at"), db_default=Now(), db_index=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    end = models.CharField(_("why it ended"), max_length=12, choices=RecordingEnd, blank=True, default="")
+    exit_code = models.IntegerField(_("exit code"), null=True, blank=True)
+    seconds = models.FloatField(_("length in seconds"), default=0)
+    size = models.PositiveBigIntegerField(_("size of the file in bytes"), default=0)
+    position = models.PositiveBigIntegerField(default=0)
+    missing = models.PositiveBigIntegerField(_("bytes of output that are missing"), default=0)
+    removed_at = models.DateTimeField(_("file removed at"), null=True, blank=True)  # by its age
+    parts = models.PositiveIntegerField(default=0)
+    holder = models.CharField(max_length=36, blank=True, default="")
+    turn = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = _("recording")
+        verbose_name_plural = _("recordings")
+        indexes = [models.Index(fields=["ended_at", "lease_until"], name="tunnel_recording_free")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class RecordingPart(models.Model):
+    """A part of a recording's file; its name in the storage is known here alone."""
+
+    recording = models.ForeignKey(Recording, on_delete=models.CASCADE, related_name="files")
+    number = models.PositiveIntegerField()
+    name = models.CharField(max_length=200)
+    size = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = _("part of a recording")
+        verbose_name_plural = _("parts of recordings")
+        constraints = [
+            models.UniqueConstraint(fields=["recording", "number"], name="tunnel_one_part_a_number")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Lease(models.Model):
     """A right only one process holds at a time, by name, until it runs out."""
 

@@ -3,7 +3,11 @@
 import logging
 from typing import Any
 
+from django.db import transaction
+
 from tunnel import dispatch
+from tunnel.models import Recording
+from tunnel.recordings import shelf
 
 log = logging.getLogger("tunnel.dispatch")
 
@@ -17,3 +21,15 @@ def identity_changed(sender: object, *, server_id: int, agent_id: str, **kwargs:
         dispatch.announce_identity(server_id, agent_id)
     except Exception:
         log.exception("the workers were not told of a changed server agent=%s", agent_id)
+
+
+def recording_deleted(sender: object, *, instance: Recording, **kwargs: Any) -> None:  # noqa: ARG001
+    """Remove the file of a recording that goes, perhaps with its server, once that is certain."""
+
+    def remove() -> None:
+        try:
+            shelf.remove(instance.pk)
+        except Exception:
+            log.exception("the file of a deleted recording could not be removed recording=%s", instance.pk)
+
+    transaction.on_commit(remove)

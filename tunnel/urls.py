@@ -12,6 +12,7 @@ from tunnel.admin_place import below_admin  # noqa: E402
 from tunnel.pages.command import server_command  # noqa: E402
 from tunnel.pages.entry import admin_async  # noqa: E402
 from tunnel.pages.nodes import nodes, nodes_data  # noqa: E402
+from tunnel.pages.recordings import recording, recording_cast  # noqa: E402
 from tunnel.pages.server import server, server_data, server_samples  # noqa: E402
 from tunnel.pages.shells import shells_data  # noqa: E402
 from tunnel.pages.terminal import terminal  # noqa: E402
@@ -33,6 +34,8 @@ def _pages() -> list[URLPattern]:
         path("tunnel/nodes/<int:pk>/command/", admin_async(server_command), name="server_command"),
         path("tunnel/nodes/<int:pk>/terminal/", admin.site.admin_view(terminal), name="terminal"),
         path("tunnel/nodes/<int:pk>/shells/", admin_async(shells_data), name="shells_data"),
+        path("tunnel/recordings/<uuid:recording>/", admin.site.admin_view(recording), name="recording"),
+        path("tunnel/recordings/<uuid:recording>/cast/", admin_async(recording_cast), name="recording_cast"),
     ]
 
 

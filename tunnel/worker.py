@@ -29,6 +29,7 @@ from tunnel.letters import Envelope
 from tunnel.live import hub
 from tunnel.logs import about
 from tunnel.models import CloseReason
+from tunnel.recordings import recorders
 from tunnel.routes import JOINING
 from tunnel.sessions import Loser, Welcome
 from tunnel.shells import news
@@ -108,6 +109,7 @@ class Worker:
         self.id = uuid.uuid4()
         self.loop = asyncio.get_running_loop()
         self.switchboard = Switchboard(self, self._on_news, hub.refresh)
+        self.recorders = recorders.Recorders(self.id, lambda: self.switchboard.announce(recorders.NEWS))
         self._by_agent: dict[str, AgentConnection] = {}
         self._by_session: dict[str, AgentConnection] = {}
         self._opening: set[str] = set()  # sessions whose sockets are not accepted yet
@@ -131,6 +133,7 @@ class Worker:
         await self.switchboard.start(self._joined)
         self._every(sessions.RENEWAL, self._renew, "lease")
         self._every(RECHECK, self._recheck, "recheck")
+        self._every(recorders.LOOK, self.recorders.look, "recordings")
         self._every(TICK, self._tick, "tick")
         self._every(FIGURES, self._tell_figures, "figures")
         stopping.chain(self.loop, self.stop)
@@ -141,6 +144,7 @@ class Worker:
         if self.stopping:
             return
         self.stopping = True
+        await self.recorders.stop()  # first: the last output still comes
         held = list(self._by_session.values())
         log.info("worker stops: %d tunnels say goodbye worker=%s", len(held), self.id)
         for connection, retry_after in zip(
@@ -329,6 +333,8 @@ class Worker:
             news.server_changed(envelope["server"])
         elif envelope["news"] == "shell":
             news.shell_changed(envelope["shell"])
+        elif envelope["news"] == recorders.NEWS:
+            self._spawn(self.recorders.look(), self.id)
         elif envelope["news"] == "figures":
             for server, usage, rtt, at in envelope["rows"]:
                 hub.figures(server, usage, rtt, at)

@@ -14,7 +14,7 @@ from servers import tokens, transports
 from servers.models import ApiToken, CommandRecord, Grant, Server, ServerGroup, Tag
 from servers.rights import PERMISSIONS
 from tests.servers.conftest import Wire
-from tunnel.models import Refusal, RefusalReason, Session, Worker
+from tunnel.models import Recording, Refusal, RefusalReason, Session, Worker
 
 NAME = "Zebra-7 of this world"  # stands in no page of its own
 AGENT_ID = "agent-zebra"
@@ -76,6 +76,7 @@ class World:
             "version": server.secret_version,
             "session": session.pk,
             "refusal": refusal.pk,
+            "recording": self.recording(server).pk,
             "commandrecord": command.pk,
             "servergroup": group.pk,
             "apitoken": self.token().pk,
@@ -88,6 +89,10 @@ class World:
         Server.objects.filter(agent_id=AGENT_ID).update(name=NAME, status=Server.Status.UNKNOWN)
         facts = {"name": NAME, "connection_type": "http"}
         return Server.objects.get_or_create(agent_id=AGENT_ID, defaults=facts)[0]
+
+    def recording(self, server: Server) -> Recording:
+        """A recording of a shell there, which has not written anything yet."""
+        return Recording.objects.get_or_create(server=server, defaults={"cols": 80, "rows": 24})[0]
 
     def token(self) -> ApiToken:
         """A token of the superuser."""

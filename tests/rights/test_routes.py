@@ -6,6 +6,7 @@ and whoever may not see the server must not find its name in any answer.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,12 +62,14 @@ class Row:
     query: str = ""
 
 
-def history(model: str, who: frozenset[str] = SEEING) -> dict[str, list[Row]]:
+def history(
+    model: str, who: frozenset[str] = SEEING, somewhere: frozenset[str] = SOMEWHERE
+) -> dict[str, list[Row]]:
     """The rows of an admin to read: not even a superuser writes there."""
     at = f"admin/{model}/"
     one = f"{at}<path:object_id>/"
     return {
-        at: [Row("GET", who | SOMEWHERE), Row("POST", who | SOMEWHERE, {"action": "export_csv"})],
+        at: [Row("GET", who | somewhere), Row("POST", who | somewhere, {"action": "export_csv"})],
         f"{at}add/": [Row("GET", NOBODY), Row("POST", NOBODY)],
         f"{one}change/": [Row("GET", who), Row("POST", NOBODY)],
         f"{one}delete/": [Row("GET", NOBODY), Row("POST", NOBODY, {"post": "yes"})],
@@ -98,6 +101,8 @@ ROTATE = {"chosen_secret": "", "secret_version_{server}": "{version}"}
 COMMAND = {"service": "system", "action": "exec"}
 TOKEN = "admin/servers/apitoken/<path:object_id>/"  # of the superuser
 ROOT = frozenset({"superuser"})
+WATCHING = holding("view_recording")
+RECORDING = "admin/tunnel/recordings/<uuid:recording>/"
 API_SERVER = "api/tunnel/v1/servers/<str:agent_id>/"
 
 TABLE: dict[str, list[Row]] = {
@@ -111,6 +116,8 @@ TABLE: dict[str, list[Row]] = {
     "admin/tunnel/nodes/<int:pk>/command/": [Row("GET", STAFF), Row("POST", holding("run_command"))],
     "admin/tunnel/nodes/<int:pk>/terminal/": [Row("GET", holding("open_shell"))],
     "admin/tunnel/nodes/<int:pk>/shells/": [Row("GET", SEEING)],
+    RECORDING: [Row("GET", WATCHING)],
+    f"{RECORDING}cast/": [Row("GET", WATCHING)],
     "admin/tunnel/node/": [Row("GET", STAFF)],  # leads to the page above
     # Servers in the admin
     "admin/servers/server/": [Row("GET", SOMEWHERE), Row("POST", SOMEWHERE, SUSPEND)],
@@ -129,6 +136,7 @@ TABLE: dict[str, list[Row]] = {
     **history("servers/commandrecord"),
     **history("tunnel/session"),
     **history("tunnel/refusal"),
+    **history("tunnel/recording", WATCHING, WATCHING | {"elsewhere"}),
     **edited("servers/servergroup", GROUPS),
     **edited("servers/tag", TAGS),
     # API tokens in the admin: everybody's own, and superusers see all
@@ -168,6 +176,7 @@ TABLE: dict[str, list[Row]] = {
 ARGUMENTS = {
     "<str:agent_id>": "{agent}",
     "<str:code>": "not_connected",
+    "<uuid:recording>": "{recording}",
     "<int:pk>": "{server}",
 }
 
@@ -294,6 +303,15 @@ def let_in(response: Any) -> bool:
     return response.status_code not in (401, 403, 404)
 
 
+def body(response: Any) -> str:
+    """What was answered, of a stream too."""
+
+    async def read() -> bytes:
+        return b"".join([piece async for piece in response.streaming_content])
+
+    return (asyncio.run(read()) if response.streaming else response.content).decode()
+
+
 def gone(route: str, arguments: dict[str, Any]) -> bool:
     """Whether the request deleted what it was about; who may not list such things is then led to the index."""
     if not route.endswith("delete/"):
@@ -310,7 +328,7 @@ def test_who_is_let_in(world: World, route: str, row: Row):
         response = ask(world.browsers[who], route, row, arguments)
         if let_in(response) or gone(route, arguments):
             found.add(who)
-        if NAME in response.content.decode():
+        if NAME in body(response):
             told.add(who)
     assert found == row.who
     assert told <= SEEING

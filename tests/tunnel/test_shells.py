@@ -187,6 +187,7 @@ class Page:
 @pytest.fixture(autouse=True)
 def _hosts(settings):
     settings.ALLOWED_HOSTS = [HOST]
+    settings.TUNNEL_RECORD_SHELLS = False  # tests/tunnel/test_recordings.py
 
 
 @pytest.fixture

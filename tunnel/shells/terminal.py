@@ -25,8 +25,9 @@ from servers.errors import CommandError, CommandFailed, NotAllowed, SecondFactor
 from servers.models import Server
 from servers.text import visible
 from servers.threads import in_thread
-from tunnel import dispatch, figures, presence
+from tunnel import dispatch, figures, presence, worker
 from tunnel.models import Shell, ShellEnd
+from tunnel.recordings import rows as recorded
 from tunnel.shells import news, rows, standing
 from tunnel.shells.messages import Attach, Open
 from tunnel.shells.rows import Size, Viewing
@@ -279,6 +280,9 @@ class Terminal:
         try:
             joined = Joined.of(stream.data, self._size)
             shell = await in_thread(rows.opened, stood.server, joined.handle, joined.program, stood.actor)
+            here = worker.running()
+            if here is not None:  # else a worker finds it: one process of a command line does not outlive it
+                await here.recorders.begin(shell.pk, joined.size)
             self._types = True
             await self._enter(stood, shell)
         except BaseException:
@@ -542,6 +546,7 @@ class Terminal:
             write=self._types,
             mine=str(self._shell.opened_by_id) == self._login.user,
             opener=visible(self._shell.opener),
+            recorded=await in_thread(recorded.is_recorded, self._shell.pk),
         )
 
     async def _step(self, to: State, **members: Any) -> None:
