@@ -21,6 +21,7 @@ from tunnel.conf import settings as tunnel_settings
 from tunnel.installed import APPS_LINE
 from tunnel.layers import Kind
 from tunnel.models import Session
+from tunnel.recordings import shelf
 from tunnel.worker import BACKGROUND
 
 SHORTEST_TOKEN = 16  # characters
@@ -92,6 +93,18 @@ def pages(**_: Any) -> list[CheckMessage]:
         )
         for address, taker in page_addresses.shadowed()
     ]
+
+
+@register(Tags.security, deploy=True)
+def recordings_are_private(**_: Any) -> list[CheckMessage]:
+    """What people saw in their shells must not lie among files that the panel gives to everybody."""
+    if shelf.is_ours() or not tunnel_settings.RECORD_SHELLS:
+        return []
+    sentence = "recordings of shells go to the default storage, whose files may be served to anybody"
+    hint = (
+        f'STORAGES["{shelf.ALIAS}"] = {{...}}, docs/recordings.md says how; or TUNNEL_RECORD_SHELLS = False'
+    )
+    return [checks.Warning(sentence, hint=hint, id="tunnel.W029")]
 
 
 @register(Tags.database)

@@ -18,7 +18,7 @@ from servers.models import CommandRecord
 from servers.threads import in_thread
 from tests.tunnel.test_shells import HOST, Box, box, pages, person  # noqa: F401 - two are fixtures
 from tests.tunnel.waiting import until
-from tunnel import background
+from tunnel import background, checks
 from tunnel.models import Recording, RecordingEnd, RecordingPart, Shell, ShellEnd
 from tunnel.recordings import recorder, rows, shelf
 from tunnel.recordings.cast import Pen, header
@@ -161,6 +161,16 @@ def test_an_old_file_is_removed_and_its_row_tells_when(shell):
     assert Recording.objects.get().removed_at is not None
     Recording.objects.update(ended_at=timezone.now() - timedelta(days=91))
     assert background.prune()["removed recordings"] == 1
+
+
+def test_a_panel_without_a_storage_for_recordings_is_warned_when_deploying(settings):
+    assert checks.recordings_are_private() == []
+    settings.STORAGES = {name: one for name, one in settings.STORAGES.items() if name != shelf.ALIAS}
+    (message,) = checks.recordings_are_private()
+    assert message.id == "tunnel.W029"
+    assert shelf.storage() == storages["default"]
+    settings.TUNNEL_RECORD_SHELLS = False
+    assert checks.recordings_are_private() == []
 
 
 # -- a recorder -------------------------------------------------------------------------------------------------

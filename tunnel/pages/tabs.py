@@ -11,13 +11,15 @@ from servers import access
 from servers.models import Server
 from servers.panels import FIRST, Tab
 from servers.tabs import history_url
-from tunnel.models import Session
+from tunnel.models import Recording, Session
 
 OVERVIEW: Final = "overview"
 TERMINAL: Final = "terminal"
 SESSIONS: Final = "sessions"
+RECORDINGS: Final = "recordings"
 _PLACE_OF_TERMINAL: Final = 10
 _PLACE_OF_SESSIONS: Final = 70
+_PLACE_OF_RECORDINGS: Final = 75
 
 
 def of_server(request: HttpRequest, server: Server) -> Iterator[Tab]:
@@ -32,3 +34,7 @@ def of_server(request: HttpRequest, server: Server) -> Iterator[Tab]:
             yield Tab(TERMINAL, _("Terminal"), terminal, _PLACE_OF_TERMINAL)
     if sessions := history_url(request, Session, server):
         yield Tab(SESSIONS, _("Sessions"), sessions, _PLACE_OF_SESSIONS)
+    if access.allowed(request.user, server, "view_recording") and (
+        recordings := history_url(request, Recording, server)
+    ):
+        yield Tab(RECORDINGS, _("Recordings"), recordings, _PLACE_OF_RECORDINGS)

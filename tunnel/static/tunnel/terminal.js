@@ -224,6 +224,7 @@
     history.replaceState(null, "", `?${new URLSearchParams(wantsToType ? { shell } : { shell, watch: "1" })}`);
     write(part("called"), said.mine ? "" : fill(words.opener, { name: said.opener || "?" }));
     become("live");
+    part("recorded").hidden = !said.recorded;
     if (said.gap > 0) mark(again ? fill(words.gap, { size: tools.size(said.gap) }) : words.earlier);
     if (said.gap > 0 && fresh) restoreModes();
     if (again) tools.notice(said.gap ? fill(words.backGap, { size: tools.size(said.gap) }) : typedBefore ? words.backTyped : words.back);
