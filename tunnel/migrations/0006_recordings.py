@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('servers', '0003_tokens'),
-        ('tunnel', '0004_shells'),
+        ('tunnel', '0005_alert_trouble'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
