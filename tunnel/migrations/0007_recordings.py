@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('servers', '0003_tokens'),
-        ('tunnel', '0005_alert_trouble'),
+        ('tunnel', '0006_host_viewers'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
