@@ -44,7 +44,7 @@ user, _ = get_user_model().objects.get_or_create(username={user!r}, is_superuser
 {grant}
 print(tokens.create(user, "cli", {scopes!r})[1])
 """
-ALL = ["view", "change", "run_command", "rotate_secret"]
+ALL = ["view", "change", "run_command", "open_shell", "rotate_secret"]
 
 
 @dataclass
