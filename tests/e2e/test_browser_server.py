@@ -322,7 +322,7 @@ for one in evil:
         assert "\x1b" not in shown
         assert "<img src=x" in shown
         page.goto(f"{origin(cluster, 'plain')}/admin/servers/server/{pk}/change/")
-        assert page.locator("nav.yt-tabs a").count() == 5
+        assert page.locator("nav.yt-tabs a").count() == 6
         assert page.title() != "owned"
     agent.stop()
 
