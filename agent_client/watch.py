@@ -136,12 +136,14 @@ def _register(
     wanted: "dict[int, tuple[int, Watched]]",
 ) -> None:
     """Make the selector wait for what is wanted, and for nothing else."""
-    for fd in [fd for fd in known if fd not in wanted]:
+    # A number with another thing behind it is another file: the old one was closed, and the kernel has forgotten it.
+    for fd in [fd for fd, (_, thing) in known.items() if fd not in wanted or wanted[fd][1] is not thing]:
         selector.unregister(fd)
+        del known[fd]
     for fd, (events, thing) in wanted.items():
         if fd not in known:
             selector.register(fd, events, thing)
-        elif known[fd] != (events, thing):
+        elif known[fd][0] != events:
             selector.modify(fd, events, thing)
     known.clear()
     known.update(wanted)
