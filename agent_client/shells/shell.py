@@ -34,6 +34,7 @@ READ_SIZE = 64 * KIB  # bytes a read; of a terminal Linux gives 4 KiB at most
 MOST_READS = 16  # before others have their turn
 MOST_REST = 256 * KIB  # bytes after the program's end: what it left in the background may write for ever
 MOST_VIEWERS = 8
+MOST_WATCHERS = 6  # of them: who may only watch does not keep out who comes back to type
 MOST_RECORDERS = 4  # one records; a few more while those before it are not known to be gone
 LINGER = (
     0.2  # seconds without output after the program's end: what it left may hold the terminal open for ever
@@ -177,6 +178,8 @@ class Shell:
                 raise Refused(Code.BUSY, f"{MOST_RECORDERS} record this shell already")
             if not records and len(self._viewers) >= MOST_VIEWERS:
                 raise Refused(Code.BUSY, f"{MOST_VIEWERS} look at this shell already")
+            if not (records or writes) and len(self._viewers) - len(self._writers()) >= MOST_WATCHERS:
+                raise Refused(Code.BUSY, f"{MOST_WATCHERS} watch this shell already")
             viewer = Viewer(self, max(offset, self._ring.start), size, writes=writes, records=records)
             (self._recorders if records else self._viewers).append(viewer)
             self._fit()

@@ -16,7 +16,7 @@ from agent_client.calls import Refused
 from agent_client.protocol.codes import Code
 from agent_client.shells import MOST_SHELLS, start
 from agent_client.shells.ring import LIMIT, Ring
-from agent_client.shells.shell import AHEAD, MOST_VIEWERS, TYPED, UNREAD
+from agent_client.shells.shell import AHEAD, MOST_VIEWERS, MOST_WATCHERS, TYPED, UNREAD
 from agent_client.streams import Broken, Done
 from tests.agent.seat import alive, desk, members, runs
 from tests.agent.test_link import wait_for
@@ -398,10 +398,21 @@ def test_seventeen_shells_are_one_too_many_and_nine_viewers_too():
         seats[0].rest()
         one.open()
         for _ in range(MOST_VIEWERS - 1):
-            one.attach(seats[1], 0, writes=False)
+            one.attach(seats[1], 0, writes=True)
         with pytest.raises(Refused) as refused:
-            one.attach(seats[1], 0, writes=False)
+            one.attach(seats[1], 0, writes=True)
         assert refused.value.code is Code.BUSY
+
+
+def test_who_may_only_watch_does_not_keep_out_who_comes_back_to_type():
+    with desk() as one:
+        seat = one.open()
+        for _ in range(MOST_WATCHERS):
+            one.attach(seat, 0, writes=False)
+        with pytest.raises(Refused) as refused:
+            one.attach(seat, 0, writes=False)
+        assert refused.value.code is Code.BUSY
+        one.attach(seat, 0, writes=True)
 
 
 STUBBORN = (
