@@ -22,6 +22,10 @@ SERVICES: Final = {
     "forward": "forward_port",
 }
 
+# Actions that reach every shell of a node, whoever opened it, ask for this right besides the one of their service.
+OTHERS_SHELLS: Final = "change"
+_REACHES_OTHERS: Final = frozenset({("shell", "list"), ("shell", "resize"), ("shell", "close")})
+
 _OF_MODEL: Final = {"view": "view_server", "change": "change_server"}  # Django's own names for these two
 _CACHE: Final = "_servers_grants"
 
@@ -88,6 +92,11 @@ def allowed(actor: Actor, server: Server | None, perm: str) -> bool:
 def asked_for(service: str) -> str:
     """Return the permission that every action of a service asks for."""
     return SERVICES.get(service, RUN_COMMAND)
+
+
+def asked_besides(service: str, action: str) -> str | None:
+    """Return the permission that an action asks for besides the one of its service, if any."""
+    return OTHERS_SHELLS if (service, action) in _REACHES_OTHERS else None
 
 
 def visible(actor: Actor) -> QuerySet[Server]:

@@ -43,13 +43,15 @@ class _Command:
     params: dict[str, Any]
     actor: access.Actor | None
     began: float  # on the monotonic clock
-    perm: str | None = None  # what it needs besides what its service asks for
+    perm: str | None = None  # what it needs besides what its service and action ask for
+    own: bool = False  # it reaches nothing that is somebody else's
 
     @property
     def perms(self) -> tuple[str, ...]:
         """Every permission it needs."""
-        asked = access.asked_for(self.service)
-        return (asked,) if self.perm is None else (asked, self.perm)
+        besides = None if self.own else access.asked_besides(self.service, self.action)
+        asked = (access.asked_for(self.service), besides, self.perm)
+        return tuple(perm for perm in asked if perm is not None)
 
 
 def run(
@@ -97,10 +99,18 @@ async def arun(
     actor: access.Actor | None = None,
     timeout: float = TIMEOUT,
     command_id: uuid.UUID | None = None,
+    own: bool = False,
 ) -> Any:
-    """Do as `run` does, on an event loop."""
+    """Do as `run` does, on an event loop. With `own` the caller has seen that the actor may do this to that shell."""
     command = _Command(
-        command_id or uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic()
+        command_id or uuid.uuid4(),
+        server,
+        service,
+        action,
+        dict(params or {}),
+        actor,
+        time.monotonic(),
+        own=own,
     )
     transport = await _admit_in_thread(command)
     try:

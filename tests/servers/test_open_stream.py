@@ -44,10 +44,25 @@ async def test_each_service_asks_for_its_permission_and_takes_no_other(
     holder, other = await made(person, needed), await made(person, *others)
     for call in (nodes.open_stream, nodes.arun):
         with pytest.raises(errors.NotAllowed):
-            await call(wired, service, "list", actor=other)
+            await call(wired, service, "open", actor=other)
         assert wire.sent == []
-        assert await call(wired, service, "list", actor=holder)
+        assert await call(wired, service, "open", actor=holder)
         wire.sent.clear()
+
+
+@pytest.mark.parametrize("action", ["list", "resize", "close"])
+async def test_what_reaches_the_shells_of_others_asks_for_the_right_to_change_besides(
+    wired: Server, wire: Wire, person: Callable[..., Any], action: str
+):
+    one, both = await made(person, "open_shell"), await made(person, "open_shell", "change_server")
+    with pytest.raises(errors.NotAllowed):
+        await nodes.arun(wired, "shell", action, {"handle": "of somebody"}, actor=one)
+    with pytest.raises(errors.NotAllowed):
+        await made(nodes.run, wired, "shell", action, {"handle": "of somebody"}, actor=one)
+    assert wire.sent == []
+    await nodes.arun(wired, "shell", action, {"handle": "of somebody"}, actor=both)
+    await nodes.arun(wired, "shell", action, {"handle": "its own"}, actor=one, own=True)
+    assert len(wire.sent) == 2
 
 
 async def test_another_permission_can_be_asked_for_besides(

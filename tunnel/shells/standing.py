@@ -14,7 +14,7 @@ from tunnel.models import Shell
 from tunnel.viewers import Viewer
 
 RIGHT: Final = "open_shell"
-OTHERS_RIGHT: Final = "change"  # typing into a shell that somebody else opened, and ending it, needs this too
+OTHERS_RIGHT: Final = access.OTHERS_SHELLS  # to type into a shell that somebody else opened, and to end it
 
 
 @dataclass(frozen=True)

@@ -417,6 +417,7 @@ class Terminal:
                 {"handle": shell.handle},
                 actor=stood.actor,
                 timeout=ASIDE_TIMEOUT,
+                own=True,  # only who may type here gets here
             )
         except CommandError as exc:
             log.info("a shell could not be ended: %s", exc, extra={"agent": self._server.agent_id})
