@@ -44,6 +44,8 @@ class Box:
         self.outputs: dict[str, bytes] = {}
         self.streams: dict[int, str] = {}
         self.kept_from = 0  # what was written before is kept no more
+        self.listed: Any = None  # what it says its shells are, if not those it has
+        self.refusals: dict[str, Code] = {}  # of an action; the first time it is asked for
         self.node: Node
 
     async def connect(self) -> "Box":
@@ -81,7 +83,10 @@ class Box:
     def _answer(self, node: Node, command: Command) -> None:
         self.asked.append(command)
         params = command.params
-        if command.action == "open":
+        if command.action in self.refusals:
+            node.agent.fail(command.id, self.refusals.pop(command.action), "not now")
+            node.flush()
+        elif command.action == "open":
             handle = uuid.uuid4().hex
             self.outputs[handle] = b""
             data = {"handle": handle, "offset": 0, "shell": "/bin/sh", "cols": 80, "rows": 24}
@@ -89,7 +94,8 @@ class Box:
         elif command.action == "attach":
             self._attach(node, command, params)
         elif command.action == "list":
-            node.reply(command.id, {"shells": [{"handle": one, "shell": "/bin/sh"} for one in self.outputs]})
+            mine = [{"handle": one, "shell": "/bin/sh"} for one in self.outputs]
+            node.reply(command.id, {"shells": mine if self.listed is None else self.listed})
         elif command.action == "resize":
             node.reply(command.id, {"cols": params["cols"], "rows": params["rows"]})
         elif command.action == "close":
@@ -452,6 +458,7 @@ async def test_without_the_right_there_is_no_socket(box, pages, right):
         '{"t":"open","cols":1001,"rows":24,"lang":"en"}',
         '{"t":"open","cols":true,"rows":24,"lang":"en"}',
         '{"t":"attach","shell":"../..","offset":0,"cols":80,"rows":24,"write":true}',
+        '{"t":"attach","shell":7,"offset":0,"cols":80,"rows":24,"write":true}',
         '{"t":"ack","position":-1}',
         '{"t":"answer","to":"title"}',
         '{"t":"run"}',
@@ -533,6 +540,62 @@ async def test_who_opened_a_shell_ends_it_for_all(box, pages):
         assert (await page.heard("state", state="ended"))["exit"] == -1
     shell = await in_thread(lambda: Shell.objects.get())
     assert shell.end == ShellEnd.CLOSED
+
+
+async def test_a_shell_that_the_node_did_not_end_is_no_ended_one_and_can_be_ended_again(box, pages):
+    page = await pages("ann")
+    opened = await page.open()
+    box.refusals["close"] = Code.BUSY
+    await page.say("end")
+    await page.heard("notice", notice="not_ended")
+    again = await pages("ann")
+    await again.attach(opened["shell"])
+    await page.say("end")
+    await page.heard("state", state="ended")
+    assert (await in_thread(lambda: Shell.objects.get())).end == ShellEnd.CLOSED
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["x", 7, None, {"handle": "h", "shell": []}],
+        [{"handle": "a\0b"}, {"handle": ["h"]}, {"handle": "h"}],
+        {"handle": "h"},
+        "shells",
+    ],
+    ids=["no shells", "no handles", "no list", "no list at all"],
+)
+async def test_a_list_of_shells_that_makes_no_sense_harms_nothing(box, told):
+    box.listed = told
+    await terminal.compare(box.server)
+    handles = await in_thread(lambda: list(Shell.objects.values_list("handle", flat=True)))
+    assert handles in ([], ["h"])
+
+
+async def test_a_node_that_tells_of_countless_shells_fills_no_table(box):
+    box.listed = [{"handle": f"shell-{number}"} for number in range(5000)]
+    await terminal.compare(box.server)
+    assert await in_thread(Shell.objects.count) <= rows.MOST_TOLD
+
+
+async def test_who_finds_all_places_of_his_shell_taken_gets_in_when_one_is_free(box, pages):
+    page = await pages("ann")
+    opened = await page.open()
+    box.refusals["attach"] = Code.BUSY  # those who look through a worker that was killed are still there
+    box.lose()
+    await page.heard("state", state="lost")
+    await box.connect()
+    await page.heard("opened")
+    box.refusals["attach"] = Code.BUSY
+    await (await pages("ann")).attach(opened["shell"])
+
+
+async def test_typing_nothing_costs_nothing():
+    terminal_ = terminal.Terminal(None, None, None)  # type: ignore[arg-type]
+    terminal_.state, terminal_._types = terminal.State.LIVE, True
+    for _ in range(10):
+        assert terminal_.typed(b"")
+    assert terminal_._typed.empty()
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def _position(value: Any) -> int:
 _KINDS: Final[dict[str, Callable[[Any], Message]]] = {
     "open": lambda said: Open(_size(said), language_of(str(said["lang"])), _kind(said.get("term", ""))),
     "attach": lambda said: Attach(
-        uuid.UUID(said["shell"]), _position(said["offset"]), _size(said), said["write"] is True
+        uuid.UUID(str(said["shell"])), _position(said["offset"]), _size(said), said["write"] is True
     ),
     "resize": lambda said: Resize(_size(said)),
     "ack": lambda said: Ack(_position(said["position"])),

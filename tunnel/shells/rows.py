@@ -22,6 +22,7 @@ MAX_HANDLE: Final = 128  # characters, as an agent names its shells
 MAX_NAME: Final = 150  # characters of a person's name, as in Django's own user model
 MAX_PROGRAM: Final = 200  # characters of a program's path
 MOST_CODE: Final = 2**31  # what a column takes; a program ends with at most 255
+MOST_TOLD: Final = 64  # shells a node may tell of; ours has 16, and as many that ended
 YOUNG: Final = timedelta(seconds=30)  # a shell so new may not be in the list that was asked for before
 
 
@@ -75,17 +76,26 @@ def ended(shell: uuid.UUID, how: ShellEnd, exit_code: int | None = None) -> bool
     )
 
 
+def not_closed(shell: uuid.UUID) -> None:
+    """Take back that a shell was closed: the node did not say so. Its own list says whether it lives."""
+    Shell.objects.filter(pk=shell, end=ShellEnd.CLOSED).update(ended_at=None, end="")
+
+
 def open_of(server: Server, actor: Actor) -> int:
     """Return how many shells of this person are open on a server, as far as the panel knows."""
     return Shell.objects.filter(server=server, opened_by=_key(actor), ended_at=None).count()
 
 
-def compare(server: Server, told: Iterable[Mapping[str, Any]]) -> None:
+def compare(server: Server, told: list[Any]) -> None:
     """Take the node's own list of its shells: end those it knows no more, and write down those we did not know.
 
-    A shell is not ours when the worker that opened it died before it wrote so.
+    A shell is not ours when the worker that opened it died before it wrote so. What a node says beyond what any node
+    has is not read: each entry may become a row.
     """
-    there = {one["handle"]: one for one in told if _is_handle(one.get("handle"))}
+    listed = [one for one in told[:MOST_TOLD] if isinstance(one, dict)]
+    there: dict[str, Mapping[str, Any]] = {
+        one["handle"]: one for one in listed if is_handle(one.get("handle"))
+    }
     mine = Shell.objects.filter(server=server)
     gone = mine.filter(ended_at=None, opened_at__lt=Now() - YOUNG).exclude(handle__in=there)
     gone.update(ended_at=Now(), end=ShellEnd.GONE)
@@ -111,8 +121,9 @@ def _key(actor: Actor) -> Any:
     return None if who is None else who.pk
 
 
-def _is_handle(handle: object) -> bool:
-    return isinstance(handle, str) and 0 < len(handle) <= MAX_HANDLE
+def is_handle(handle: object) -> bool:
+    """Tell whether a node may name a shell so: what any database takes."""
+    return isinstance(handle, str) and 0 < len(handle) <= MAX_HANDLE and handle.isprintable()
 
 
 # -- viewers ----------------------------------------------------------------------------------------------------

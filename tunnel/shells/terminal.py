@@ -45,6 +45,9 @@ LOOK: Final = 5.0  # seconds between two looks at who may still be here, and who
 SETTLE: Final = 0.2  # seconds over which news of others are gathered
 RETRY_LEAST: Final = 0.1  # seconds between two tries to join again
 RETRY_MOST: Final = 1.0
+# Seconds in which a node may be too busy to let one join: those who looked through a worker that died hold their places
+# until its silence is noticed.
+BUSY_WITHIN: Final = 15.0
 REJOIN_GAP: Final = 0.5  # seconds between two joinings, however fast the streams break
 SHOWN_WITHIN: Final = 2.0  # seconds a page gets to show what it has before it is sent more of another stream
 MAX_TYPED: Final = 1024 * 1024  # bytes that wait for a program which does not read them
@@ -165,13 +168,14 @@ class Terminal:
         self._shell_bell = asyncio.Event()
         self._resized = asyncio.Event()
         self._joined_at = 0.0
+        self._busy_since: float | None = None
         self._ending: asyncio.Task[None] | None = None
 
     # -- what the page says --------------------------------------------------------------------------
 
     def typed(self, data: bytes) -> bool:
         """Take what was typed; False when the program reads so little of it that no more is kept."""
-        if self.state is not State.LIVE or not self._types:
+        if self.state is not State.LIVE or not self._types or not data:
             return True
         if self._typed_bytes + len(data) > MAX_TYPED:
             return False
@@ -202,7 +206,7 @@ class Terminal:
 
     def end_shell(self) -> None:
         """End the shell, if this person may."""
-        if self._shell is not None and self._types and self._ending is None:
+        if self._shell is not None and self._types and (self._ending is None or self._ending.done()):
             self._ending = asyncio.create_task(self._close_shell(self._shell), name="tunnel shell close")
 
     # -- its life ------------------------------------------------------------------------------------
@@ -259,7 +263,8 @@ class Terminal:
                     return await self._open(stood, wish)
                 return await self._attach(stood, wish)
             except CommandError as exc:
-                if exc.code not in _AWAY or (isinstance(wish, Open) and exc.ran != "no"):
+                fresh = isinstance(wish, Open) and (exc.ran != "no" or exc.code == Code.BUSY.value)
+                if fresh or not self._worth_another_try(exc):
                     raise _refusal(exc) from exc
                 await self._page.tell("state", state=self.state.value, why=exc.code)
             await _rung(self._node_bell, pause)  # each try has a line in the history
@@ -279,6 +284,8 @@ class Terminal:
         )
         try:
             joined = Joined.of(stream.data, self._size)
+            if not rows.is_handle(joined.handle):
+                raise _nonsense()
             shell = await in_thread(rows.opened, stood.server, joined.handle, joined.program, stood.actor)
             here = worker.running()
             if here is not None:  # else a worker finds it: one process of a command line does not outlive it
@@ -341,12 +348,21 @@ class Terminal:
             try:
                 return await self._join(await self._standing(), actor=None)
             except CommandError as exc:
-                if exc.code not in _AWAY:
+                if not self._worth_another_try(exc):
                     raise _refusal(exc) from exc
                 log.debug("a shell could not be joined again yet: %s", exc)
             self._node_bell.clear()
             await _rung(self._node_bell, pause)
             pause = min(RETRY_MOST, 2 * pause)
+
+    def _worth_another_try(self, exc: CommandError) -> bool:
+        """Tell whether joining may go well soon: the node is away, or for a while all places at the shell are taken."""
+        if exc.code != Code.BUSY.value:
+            self._busy_since = None
+            return exc.code in _AWAY
+        now = time.monotonic()
+        self._busy_since = self._busy_since or now
+        return now - self._busy_since < BUSY_WITHIN
 
     async def _until_the_node_is_there(self) -> None:
         while True:
@@ -420,8 +436,11 @@ class Terminal:
                 own=True,  # only who may type here gets here
             )
         except CommandError as exc:
-            log.info("a shell could not be ended: %s", exc, extra={"agent": self._server.agent_id})
-            await self._page.tell("notice", notice="not_ended", text=visible(str(exc)))
+            text = visible(str(exc))
+            log.info("a shell could not be ended: %s", text, extra={"agent": self._server.agent_id})
+            await self._page.tell("notice", notice="not_ended", text=text)
+            with suppress(DatabaseError):  # it may live: else nobody would find it again
+                await in_thread(rows.not_closed, shell.pk)
         except (_Out, DatabaseError) as exc:
             log.info("a shell was not ended: %r", exc, extra={"agent": self._server.agent_id})
 
@@ -532,7 +551,7 @@ class Terminal:
         gap = joined.offset - self._position
         assert self._shell is not None  # noqa: S101 - every way here has one
         self._position = self._shown = joined.offset
-        self._joined_at = time.monotonic()
+        self._joined_at, self._busy_since = time.monotonic(), None
         self._told_size = joined.size
         self._stream = stream
         self.state = _stepped(self.state, State.LIVE)
@@ -576,6 +595,8 @@ async def compare(server: Server) -> bool:
     """Take a node's own list of its shells; False when it could not be asked."""
     try:
         told = await nodes.arun(server, "shell", "list", actor=None, timeout=ASIDE_TIMEOUT)
+        if not isinstance(told["shells"], list):
+            raise _nonsense()
         await in_thread(rows.compare, server, told["shells"])
     except (CommandError, DatabaseError, KeyError, TypeError) as exc:
         log.debug("a node's shells could not be read: %r", exc, extra={"agent": server.agent_id})
