@@ -103,8 +103,13 @@ async def open_stream(agent_id: str, request: Request) -> ByteStream:
     loop = _loop()
     if loop is asyncio.get_running_loop():
         return await _open_stream(agent_id, request)
-    opening = asyncio.run_coroutine_threadsafe(_open_stream(agent_id, request), loop)
-    return OtherLoopStream(await asyncio.wrap_future(opening), loop)
+    opened: list[OwnedStream] = []
+    opening = asyncio.run_coroutine_threadsafe(_open_and_keep(agent_id, request, opened), loop)
+    try:
+        return OtherLoopStream(await asyncio.wrap_future(opening), loop)
+    except asyncio.CancelledError:
+        loop.call_soon_threadsafe(_give_up, opened)  # it may have been opened over there in this moment
+        raise
 
 
 async def disconnect(inbox: str, session: str) -> None:
@@ -172,6 +177,16 @@ async def _open_stream(agent_id: str, request: Request) -> OwnedStream:
     _count(request, outcome, time.monotonic() - began)
     outcome.result()
     return stream
+
+
+async def _open_and_keep(agent_id: str, request: Request, opened: list[OwnedStream]) -> OwnedStream:
+    opened.append(await _open_stream(agent_id, request))
+    return opened[0]
+
+
+def _give_up(opened: list[OwnedStream]) -> None:
+    for stream in opened:
+        stream.give_up()
 
 
 def _count(request: Request, outcome: Outcome, seconds: float) -> None:

@@ -343,3 +343,27 @@ async def test_a_stream_that_the_agent_refuses_is_an_error_and_none_is_left(node
     with pytest.raises(CommandFailed, match="no such program"):
         await on(far, open_stream)
     assert not node.agent.live_streams
+
+
+async def test_a_stream_that_is_opened_as_its_caller_on_another_loop_is_cancelled_does_not_stay(
+    node, monkeypatch
+):
+    node.handler = lambda node, command: node.open(command)
+    opened, really_open = threading.Event(), dispatch._open_stream
+
+    async def open_and_tell(*args: Any) -> Any:
+        stream = await really_open(*args)
+        asyncio.get_running_loop().call_later(0.01, opened.set)
+        return stream
+
+    async def change_ones_mind() -> None:
+        opening = asyncio.ensure_future(open_stream())
+        await asyncio.sleep(0)
+        assert opened.wait(SOON)  # over there; this loop hears nothing meanwhile
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    monkeypatch.setattr(dispatch, "_open_stream", open_and_tell)
+    await on_another_loop(change_ones_mind)
+    await until(lambda: node.ends[max(node.ends)].reset is not None, SOON)
