@@ -84,7 +84,7 @@ class Box:
         self.asked.append(command)
         params = command.params
         if command.action in self.refusals:
-            node.agent.fail(command.id, self.refusals.pop(command.action), "not now")
+            node.agent.fail(command.id, self.refusals.pop(command.action), "not now\nforged")
             node.flush()
         elif command.action == "open":
             handle = uuid.uuid4().hex
@@ -542,7 +542,8 @@ async def test_who_opened_a_shell_ends_it_for_all(box, pages):
     assert shell.end == ShellEnd.CLOSED
 
 
-async def test_a_shell_that_the_node_did_not_end_is_no_ended_one_and_can_be_ended_again(box, pages):
+async def test_a_shell_that_the_node_did_not_end_is_no_ended_one_and_can_be_ended_again(box, pages, caplog):
+    caplog.set_level("DEBUG", "tunnel.shells")
     page = await pages("ann")
     opened = await page.open()
     box.refusals["close"] = Code.BUSY
@@ -553,6 +554,8 @@ async def test_a_shell_that_the_node_did_not_end_is_no_ended_one_and_can_be_ende
     await page.say("end")
     await page.heard("state", state="ended")
     assert (await in_thread(lambda: Shell.objects.get())).end == ShellEnd.CLOSED
+    assert "could not be ended" in caplog.text
+    assert "\nforged" not in caplog.text
 
 
 @pytest.mark.parametrize(

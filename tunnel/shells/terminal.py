@@ -350,7 +350,7 @@ class Terminal:
             except CommandError as exc:
                 if not self._worth_another_try(exc):
                     raise _refusal(exc) from exc
-                log.debug("a shell could not be joined again yet: %s", exc)
+                log.debug("a shell could not be joined again yet: %r", exc)
             self._node_bell.clear()
             await _rung(self._node_bell, pause)
             pause = min(RETRY_MOST, 2 * pause)
