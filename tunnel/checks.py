@@ -96,11 +96,11 @@ def pages(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def recordings_are_private(**_: Any) -> list[CheckMessage]:
-    """What people saw in their shells must not lie among files that the panel gives to everybody."""
-    if shelf.is_ours() or not tunnel_settings.RECORD_SHELLS:
+def recordings_have_a_storage(**_: Any) -> list[CheckMessage]:
+    """Who asks for recordings must not believe in some that are nowhere."""
+    if shelf.is_there() or not getattr(django_settings, "TUNNEL_RECORD_SHELLS", False):
         return []
-    sentence = "recordings of shells go to the default storage, whose files may be served to anybody"
+    sentence = "shells are not recorded: there is no storage for recordings"
     hint = (
         f'STORAGES["{shelf.ALIAS}"] = {{...}}, docs/recordings.md says how; or TUNNEL_RECORD_SHELLS = False'
     )

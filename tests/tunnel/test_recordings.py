@@ -163,14 +163,17 @@ def test_an_old_file_is_removed_and_its_row_tells_when(shell):
     assert background.prune()["removed recordings"] == 1
 
 
-def test_a_panel_without_a_storage_for_recordings_is_warned_when_deploying(settings):
-    assert checks.recordings_are_private() == []
+def test_without_a_storage_for_recordings_nothing_is_recorded_and_who_asked_for_it_is_told(settings):
+    assert shelf.wanted()
+    assert checks.recordings_have_a_storage() == []
     settings.STORAGES = {name: one for name, one in settings.STORAGES.items() if name != shelf.ALIAS}
-    (message,) = checks.recordings_are_private()
+    assert not shelf.wanted()
+    assert checks.recordings_have_a_storage() == []
+    settings.TUNNEL_RECORD_SHELLS = True
+    (message,) = checks.recordings_have_a_storage()
     assert message.id == "tunnel.W029"
-    assert shelf.storage() == storages["default"]
     settings.TUNNEL_RECORD_SHELLS = False
-    assert checks.recordings_are_private() == []
+    assert checks.recordings_have_a_storage() == []
 
 
 # -- a recorder -------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from servers.errors import CommandError, StreamLost
 from servers.threads import Lane
 from tunnel.conf import settings
 from tunnel.models import RecordingEnd, ShellEnd
-from tunnel.recordings import rows
+from tunnel.recordings import rows, shelf
 from tunnel.recordings.cast import Pen
 from tunnel.recordings.rows import MIB, Task
 from tunnel.shells import news
@@ -109,7 +109,7 @@ class Recorder:
         try:
             if self.task.shell is None:
                 raise _Over(RecordingEnd.GONE)
-            if not settings.RECORD_SHELLS:
+            if not shelf.wanted():
                 raise _Over(RecordingEnd.SWITCHED_OFF)
             while True:
                 await self._watch(await self._attached())

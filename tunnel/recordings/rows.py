@@ -59,7 +59,7 @@ class Task:
 
 def begin(shell: uuid.UUID, size: Size, holder: str) -> Task | None:
     """Begin to record a shell; None when somebody does already, or nothing is to be recorded."""
-    if not settings.RECORD_SHELLS:
+    if not shelf.wanted():
         return None
     of = Shell.objects.filter(pk=shell).first()
     if of is None:
@@ -85,7 +85,7 @@ def begin(shell: uuid.UUID, size: Size, holder: str) -> Task | None:
 
 def begin_missing(holder: str) -> list[Task]:
     """Begin to record the live shells that nobody records: their worker died early, or another panel opened them."""
-    if not settings.RECORD_SHELLS:
+    if not shelf.wanted():
         return []
     unrecorded = Shell.objects.filter(ended_at=None, recording=None).values_list("pk", flat=True)
     begun = (begin(shell, UNKNOWN_SIZE, holder) for shell in unrecorded[:MOST_CLAIMS])

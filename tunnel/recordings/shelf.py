@@ -10,24 +10,33 @@ from contextlib import suppress
 from typing import Final
 
 from django.core.files.base import ContentFile
-from django.core.files.storage import InvalidStorageError, Storage, storages
+from django.core.files.storage import Storage, storages
 
-ALIAS: Final = "tunnel_recordings"  # in STORAGES; where it is missing, the default one is used
+from tunnel.conf import settings
+
+ALIAS: Final = "tunnel_recordings"  # in STORAGES; where it is missing nothing is recorded
 FOLDER: Final = "recordings"
 
 log = logging.getLogger("tunnel.recordings")
 
 
-def is_ours() -> bool:
-    """Tell whether this panel has a storage for recordings alone."""
+def is_there() -> bool:
+    """Tell whether this panel has a storage for recordings; the default one is often served to everybody."""
     return ALIAS in storages.backends
 
 
+def wanted() -> bool:
+    """Tell whether what shells write is recorded."""
+    return bool(settings.RECORD_SHELLS) and is_there()
+
+
 def storage() -> Storage:
-    """Return the storage."""
-    with suppress(InvalidStorageError):
-        return storages[ALIAS]
-    return storages["default"]
+    """Return the storage.
+
+    Raises:
+        InvalidStorageError: there is none.
+    """
+    return storages[ALIAS]
 
 
 def put(recording: uuid.UUID, number: int, turn: int, data: bytes) -> str:
