@@ -22,6 +22,7 @@ from bench import (
     rest,
     restart,
     sql,
+    terminal,
     usual,
 )
 from bench.figures import HEAD, Figure
@@ -44,6 +45,7 @@ PARTS = (
     "restart",
     "memory",
     "serve",
+    "terminal",
 )
 
 
@@ -101,6 +103,9 @@ def measure(parts: frozenset[str]) -> Iterator[Figure]:
         with running("serve") as panel:
             yield from dispatch.measure(panel, "serve", usual.rates(beside, "daphne"))
             yield from held.measure(panel, "serve")
+    if "terminal" in parts:
+        with running("uvicorn") as panel:
+            yield from terminal.measure(panel)
 
 
 def _on_uvicorn(panel: Panel, parts: frozenset[str], beside: dict[str, Figure]) -> Iterator[Figure]:

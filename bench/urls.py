@@ -5,7 +5,7 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
-from bench import statements
+from bench import bulk, statements
 from bench.timing import Ask, asked_for, timed
 from servers import nodes
 from servers.models import Server
@@ -61,5 +61,7 @@ KINDS = {"reading": _reading, "bare": _bare, "exec": _program, "node": _node}
 urlpatterns = [
     path("bench/dispatch/", dispatch),
     path("bench/statements/", count_statements),
+    path("bench/bulk/start/", bulk.start),
+    path("bench/bulk/stop/", bulk.stop),
     path("", include("yumna_panel.urls")),
 ]

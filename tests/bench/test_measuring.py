@@ -4,7 +4,21 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from bench import dispatch, floor, held, idle, live, outage, pages, programs, rest, restart, sql, usual
+from bench import (
+    dispatch,
+    floor,
+    held,
+    idle,
+    live,
+    outage,
+    pages,
+    programs,
+    rest,
+    restart,
+    sql,
+    terminal,
+    usual,
+)
 from bench.figures import Figure
 from bench.fleet import peak
 from bench.panel import Panel, running
@@ -41,6 +55,14 @@ def small(monkeypatch) -> None:
         (programs, "TOGETHER", 8),
         (rest, "COMMANDS", 5),
         (restart, "AGENTS", 4),
+        (terminal, "RUNS", 1),
+        (terminal, "BULK_RUNS", 1),
+        (terminal, "KEYS", 20),
+        (terminal, "FLOODS", 1),
+        (terminal, "FLOOD", 0.1),
+        (terminal, "UNREAD", 0.5),
+        (terminal, "RESTARTS", 1),
+        (terminal, "SLOW_KEYS", 4),
         (usual, "TOGETHER", dict.fromkeys(usual.LAYERS, 50)),
         (usual, "ONE_BY_ONE", 10),
         (usual, "RUNS", 2),
@@ -51,7 +73,9 @@ def small(monkeypatch) -> None:
 def names(figures: Iterable[Figure]) -> list[str]:
     """What was measured; each value is one."""
     found = list(figures)
-    assert all(value > 0 for figure in found for value in figure.values)
+    assert all(
+        value > 0 for figure in found for value in figure.values if figure.unit != "MiB"
+    )  # none may grow
     return [figure.name for figure in found]
 
 
@@ -144,6 +168,25 @@ def test_a_command_over_rest_is_measured_against_the_dispatch(panel):
     bare, command, over = rest.measure(panel)
     assert command.base is bare
     assert [value + bare.median for value in over.values] == pytest.approx(command.values)
+
+
+def test_a_terminal_is_timed_through_the_socket_of_its_page():
+    with running("uvicorn") as made:  # it restarts a worker
+        found = names(terminal.measure(made))
+    assert [name for name in found if "ssh" not in name] == [
+        "keystroke, floor: a bare terminal",
+        "memory of a worker while a page reads nothing",
+        "keystroke, same worker",
+        "keystroke during bulk, same worker",
+        "keystroke during bulk over one without",
+        "bulk meanwhile",
+        "keystroke, relayed",
+        "Ctrl-C on a flood to the prompt",
+        "attached again after a restart",
+        "keystroke on 1 Mbit/s, p95",
+        "keystroke on 1 Mbit/s during bulk, p95",
+        "bulk on 1 Mbit/s meanwhile",
+    ]
 
 
 def test_a_restart_is_timed_until_the_last_agent_is_back(panel, monkeypatch):
