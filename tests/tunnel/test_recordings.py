@@ -176,6 +176,13 @@ def test_without_a_storage_for_recordings_nothing_is_recorded_and_who_asked_for_
     assert checks.recordings_have_a_storage() == []
 
 
+@pytest.mark.parametrize(
+    "told", [None, [], {}, {"shells": None}, {"shells": 7}, {"shells": {"a": 1}}, {"shells": ["a", None, 3]}]
+)
+def test_of_a_node_that_lists_nonsense_no_shell_is_believed(told):
+    assert recorder._listed(told) == []
+
+
 # -- a recorder -------------------------------------------------------------------------------------------------
 
 

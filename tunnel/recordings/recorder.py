@@ -218,7 +218,7 @@ class Recorder:
                 if server is None:
                     return
                 told = await nodes.arun(server, "shell", "list", actor=None, timeout=TIMEOUT)
-                for one in told.get("shells", []) if isinstance(told, dict) else []:
+                for one in _listed(told):
                     if one.get("handle") == self.task.handle:
                         self._resized(one)
 
@@ -281,6 +281,12 @@ class Recorder:
         """Let a part that is being stored get its row."""
         if self._step is not None:
             await asyncio.wait([self._step])
+
+
+def _listed(told: Any) -> list[dict[str, Any]]:
+    """Return the shells of a node's answer, which may hold anything."""
+    shells = told.get("shells") if isinstance(told, dict) else None
+    return [one for one in shells if isinstance(one, dict)] if isinstance(shells, list) else []
 
 
 def _exit_code(detail: dict[str, Any] | None) -> int | None:
