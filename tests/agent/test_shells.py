@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import random
+import shlex
 import subprocess
 import sys
 import threading
@@ -342,7 +343,7 @@ def test_a_terminal_is_as_small_as_its_smallest_viewer(tmp_path):
     program.write_text(TELLS_SIZE)
     with desk() as one:
         first = one.open(120, 40)
-        first.type(f"{sys.executable} {program}\r")
+        first.type(f"{shlex.join([sys.executable, str(program)])}\r")
         first.see(b"40 120")
         second = one.attach(first, first.position, 100, 50, writes=False)
         assert second.data["cols"] == 100

@@ -29,7 +29,7 @@ from agent_client.backoff import LONGEST_GOODBYE, RULES, Ending
 from agent_client.pool import THREADS
 from agent_client.protocol.limits import MAX_ID, MAX_RUBBISH
 from tests.agent.real_master import Master, Visit
-from tests.e2e.cluster import until
+from tests.e2e.cluster import ROOT, until
 from tests.e2e.real_agent import RealAgent
 from tests.faults.counts import count
 from tests.faults.payloads import NO_JSON, NUMBERS, TEXTS, TRAPS
@@ -59,7 +59,9 @@ class Node:
 
     def start(self, master: Master, inside: tuple[str, ...] = ()) -> RealAgent:
         url = f"ws://127.0.0.1:{master.port}/tunnel"
-        return RealAgent(self.folder, [url], "node", self.secret, inside=inside)
+        code = self.folder / "code"  # a clone may lie where nobody but its owner reads
+        shutil.copytree(ROOT / "agent_client", code / "agent_client")
+        return RealAgent(self.folder, [url], "node", self.secret, inside=inside, PYTHONPATH=str(code))
 
     def write(self, word: str) -> dict:
         """The parameters of a command that leaves a word behind."""
