@@ -104,7 +104,8 @@ SQLITE_LOCK_TIMEOUT = 20  # seconds a writer waits for another one; writes here 
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",  # a reader that turns writer half-way could only fail with "locked"
     "timeout": SQLITE_LOCK_TIMEOUT,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+    # Each thread of a worker has a connection of its own, which would grow to 2 MiB of pages that the kernel keeps too.
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-512",
 }
 
 # A database host that is gone without a word is given up after seconds, not after the kernel's quarter of an hour.

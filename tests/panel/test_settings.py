@@ -186,6 +186,7 @@ def test_sqlite_waits_for_a_writer_and_starts_immediately(load):
     options = load(DATABASE_URL="sqlite:////tmp/of-a-test.sqlite3")["DATABASES"]["default"]["OPTIONS"]
     assert options["transaction_mode"] == "IMMEDIATE"
     assert "journal_mode=WAL" in options["init_command"]
+    assert "cache_size=-512" in options["init_command"]
     assert options["timeout"] > 0
 
 
