@@ -43,8 +43,9 @@ class Rule:
 
 RULES = {
     # Full jitter: all agents of a fallen master come back spread over the whole step.
-    Ending.UNREACHABLE: Rule(1.0, 60.0, 0.0, 1.0, everywhere=False),
-    Ending.LOST: Rule(1.0, 60.0, 0.0, 1.0, everywhere=True),
+    # Growing by half, a step is as long as the trouble has lasted so far: who was away for 3 s is missed for 1 more.
+    Ending.UNREACHABLE: Rule(1.0, 60.0, 0.0, 1.0, everywhere=False, growth=1.5),
+    Ending.LOST: Rule(1.0, 60.0, 0.0, 1.0, everywhere=True, growth=1.5),
     # Somebody must change something first; 12 minutes times 1.25 are 15.
     Ending.REFUSED: Rule(60.0, 720.0, 1.0, 1.25, everywhere=False),
     Ending.REVOKED: Rule(60.0, 720.0, 1.0, 1.25, everywhere=True),
@@ -72,6 +73,7 @@ class Backoff:
         if lived >= (RULES[ending].settled if ending in RULES else SETTLED_AFTER):
             self._failures = 0
         if ending is Ending.SENT_AWAY:
+            self._failures = 0  # a worker that is restarted on purpose, however often, is no trouble
             told = min(max(retry_after, 0.0), LONGEST_GOODBYE)
             return told + self._jitter(0.0, max(LEAST_JITTER, told * GOODBYE_JITTER))
         rule = RULES[ending]

@@ -98,7 +98,10 @@ DEFAULTS: dict[str, Setting] = {
         5.0, "Seconds a stopping worker waits for running commands before its server's own stop.", 0, 60
     ),
     "RECONNECT_SPREAD": Setting(
-        5.0, "Seconds over which the agents of a stopping worker spread their reconnects.", 0, 300
+        5.0,
+        "Seconds over which the agents of a stopping worker spread their reconnects at most; 100 a second need no more.",
+        0,
+        300,
     ),
     "API_READS_A_MINUTE": Setting(
         600, "REST requests that only read, a person and minute; 0 for no limit.", 0, 100_000

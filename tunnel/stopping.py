@@ -17,11 +17,16 @@ log = logging.getLogger("tunnel.worker")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def spread(agents: int, seconds: float) -> list[float]:
+AT_EASE = 100  # agents a second that come in without anybody noticing; a few need no spread at all
+
+
+def spread(agents: int, most: float) -> list[float]:
     """Return when each of so many agents shall come back, in seconds: one in each slice, in no order.
 
-    Drawn each by itself they would come in heaps: of 200 in 5 s some 52 in one second, and not 40.
+    They take the time they need, `most` seconds at most. Drawn each by itself they would come in heaps: of 200 in 5 s
+    some 52 in one second, and not 40.
     """
+    seconds = min(most, agents / AT_EASE)
     slices = random.sample(range(agents), agents)
     return [round(seconds * (place + random.random()) / agents, 3) for place in slices]  # noqa: S311 - jitter
 

@@ -19,10 +19,9 @@ def lowest(low: float, high: float) -> float:
 
 def test_the_first_retry_comes_within_a_second_and_the_last_within_a_minute():
     backoff = Backoff(highest)
-    waits = [backoff.wait(Ending.UNREACHABLE) for _ in range(12)]
-    assert waits[0] == 1.0
-    assert waits[:4] == [1.0, 2.0, 4.0, 8.0]
-    assert set(waits[6:]) == {60.0}
+    waits = [backoff.wait(Ending.UNREACHABLE) for _ in range(15)]
+    assert waits[:4] == [1.0, 1.5, 2.25, 3.375]
+    assert set(waits[11:]) == {60.0}
 
 
 def test_draws_lie_between_the_two_and_fill_the_space():
@@ -41,9 +40,9 @@ def test_jitter_is_full():
 
 def test_only_a_session_that_lived_a_while_starts_the_count_again():
     backoff = Backoff(highest)
-    for _ in range(5):
+    for _ in range(4):
         backoff.wait(Ending.LOST, lived=SETTLED_AFTER - 1)
-    assert backoff.wait(Ending.LOST, lived=1.0) == 32.0
+    assert backoff.wait(Ending.LOST, lived=1.0) == 1.5**4
     assert backoff.wait(Ending.LOST, lived=SETTLED_AFTER) == 1.0
 
 
@@ -78,6 +77,13 @@ def test_a_list_of_masters_makes_nobody_come_back_sooner_to_where_he_was_replace
     assert masters.ended(first, Ending.REPLACED, 0.0) == 30.0
     other = next(one for one in masters._masters if one is not first)
     assert masters.ended(other, Ending.REPLACED, 30.0, lived=100.0) == 240.0
+
+
+def test_restarts_on_purpose_do_not_make_the_next_waits_longer():
+    backoff = Backoff(highest)
+    for _ in range(3):
+        backoff.wait(Ending.SENT_AWAY, lived=1.0)
+        assert [backoff.wait(Ending.UNREACHABLE) for _ in range(2)] == [1.0, 1.5]
 
 
 def test_goodbye_says_when_and_is_bounded():
