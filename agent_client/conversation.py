@@ -36,6 +36,7 @@ from agent_client.wakeup import WakeUp
 from agent_client.wire import Wire, WireLost
 
 FILL = 64 * 1024  # bytes unsent: replies wait in their threads, so that a PING is never far behind
+PASSING = 16 * 1024  # bytes of terminals that may pass when the line has room for no more bulk
 PAUSE = 512 * 1024  # bytes unsent: nothing more is read, a master that does not listen gets no answers
 RESUME = 128 * 1024  # bytes unsent: reading goes on
 ACK_TIMEOUT = HELLO_TIMEOUT  # seconds for HANDSHAKE_ACK
@@ -143,9 +144,14 @@ class Conversation:
             self._read()
 
     def _patience(self) -> float:
-        if (self._reading and self._wire.pending) or (self._lines.waiting and self._has_room):
+        if self._reading and self._wire.pending:
             return 0.0
         due = min(self._session.next_tick(), self._left_at)
+        if self._lines.waiting(bulk=True):
+            room = self._room
+            if room > -PASSING and self._lines.waiting(bulk=room > 0):
+                return 0.0
+            due = min(due, steady() + self._pace.patience(room))
         if self._session.state is State.CONNECTING:
             due = min(due, self._connected_at + ACK_TIMEOUT)
         return max(0.0, min(due - steady(), LONGEST_WAIT))
@@ -173,12 +179,19 @@ class Conversation:
         """Take bytes of streams while the line has room, so little that what is urgent does not wait for long."""
         self._lines.settle()
         self._collect()
-        while self._has_room and self._lines.pull(self._pace.piece):
+        if not self._lines.waiting(bulk=True):
+            return
+        wire = self._wire
+        self._pace.look(wire.written, wire.unacknowledged, self._session.shortest_trip, steady())
+        wire.outbox.chunk = self._pace.piece
+        while (room := self._room) > -PASSING and self._lines.pull(self._pace.piece, bulk=room > 0):
             self._collect()
 
     @property
-    def _has_room(self) -> bool:
-        return self._wire.outbox.size < min(FILL, 2 * self._pace.piece)
+    def _room(self) -> int:
+        """How many bytes of bulk the line has room for."""
+        waiting = self._wire.outbox.size
+        return min(self._pace.room(waiting), min(FILL, 2 * self._pace.piece) - waiting)
 
     def _collect(self) -> None:
         while True:
@@ -196,8 +209,6 @@ class Conversation:
 
     def _write(self) -> None:
         sent = self._wire.write()
-        self._pace.wrote(sent, steady(), more=bool(self._wire.outbox))
-        self._wire.suit(self._pace.piece)
         if not self._reading and sent:
             self._session.heard(steady())  # nothing is read now, but a peer that takes bytes lives
         size = self._wire.outbox.size

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import ssl
+import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from agent_client.upgrade import Credentials, WrongAnswer, upgrade
 
 SHORTEST_TRY = 1.0  # seconds for one of several addresses; a host far away answers within
 LONGEST_TRY = 5.0  # seconds for one of several addresses: broken IPv6 must not use up the whole deadline
-NOT_SENT_LOWAT = 128 * 1024  # bytes the kernel may hold unsent; what became urgent must not queue behind more
+NOT_SENT_LOWAT = 16 * 1024  # bytes the kernel may hold unsent; what became urgent must not queue behind more
+# `socket` names it from Python 3.12 on.
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
 
 _CONNECTING = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN})
 
@@ -158,8 +161,8 @@ def _connect_to(info: AddressInfo, patience: Patience) -> socket.socket:
 def tune(sock: socket.socket) -> None:
     """Send small messages at once, and keep what is urgent from queueing behind much."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_LOWAT)
+    if _NOTSENT_LOWAT is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOT_SENT_LOWAT)
 
 
 def ask_proxy(sock: socket.socket, through: Proxy, address: Address, patience: Patience) -> None:

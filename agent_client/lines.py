@@ -45,10 +45,9 @@ class Lines:
         self._asking: dict[bool, dict[int, OpenLine]] = {True: {}, False: {}}
         self._consumed: dict[int, int] = {}
 
-    @property
-    def waiting(self) -> bool:
-        """Tell whether somebody asks for a turn."""
-        return any(self._asking.values())
+    def waiting(self, *, bulk: bool) -> bool:
+        """Tell whether somebody asks for a turn, `bulk` included or not."""
+        return bool(self._asking[True]) or (bulk and bool(self._asking[False]))
 
     def open(self, command_id: str, opened: Opened) -> None:
         """Answer a command with a stream.
@@ -90,9 +89,12 @@ class Lines:
         for number, count in consumed.items():
             self._session.consumed(number, count)
 
-    def pull(self, piece: int) -> bool:
-        """Take bytes of whose turn it is, `piece` of them at most in bulk; tell whether somebody had a turn."""
-        line = self._next()
+    def pull(self, piece: int, *, bulk: bool) -> bool:
+        """Take bytes of whose turn it is; tell whether somebody had a turn.
+
+        With `bulk` and no terminal that asks these are `piece` bytes of bulk at most.
+        """
+        line = self._next(bulk=bulk)
         if line is None:
             return False
         most = min(
@@ -148,10 +150,10 @@ class Lines:
             asking[line.number] = line
         return news
 
-    def _next(self) -> Optional[OpenLine]:
+    def _next(self, *, bulk: bool) -> Optional[OpenLine]:
         """Return whose turn it is: terminals before bulk, and each its own turn."""
         with self._lock:
-            for interactive in (True, False):
+            for interactive in (True, False) if bulk else (True,):
                 asking = self._asking[interactive]
                 while asking:
                     number = next(iter(asking))

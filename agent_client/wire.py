@@ -1,21 +1,18 @@
 """Bytes in, bytes out: a non-blocking socket, TLS or not, that only the link's thread touches."""
 
-import contextlib
-import socket
+import fcntl
 import ssl
 import sys
 from selectors import EVENT_READ, EVENT_WRITE
 
 from agent_client.dial import Connection
-from agent_client.outbox import CHUNK, Outbox
+from agent_client.outbox import Outbox
 from agent_client.reader import Item, Reader
 
 READ_SIZE = 64 * 1024  # bytes a read
-MOST_UNSENT = 16 * 1024  # bytes in the kernel that are not on the line yet; nothing urgent passes them there
 MOST_READS = 16  # before timers and sending have their turn again
 
-# TCP_NOTSENT_LOWAT, which `socket` names from Python 3.12 on.
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
+SIOCOUTQ = 0x5411  # tcp(7); other systems do not tell
 
 
 class WireLost(Exception):
@@ -27,9 +24,8 @@ class Wire:
 
     def __init__(self, connection: Connection) -> None:
         self.outbox = Outbox()
+        self.written = 0  # bytes that the kernel took, in all
         self._sock = connection.sock
-        self._unsent = 0
-        self.suit(CHUNK)
         self._reader = Reader()
         self._early = connection.received
         self._read_wants_write = False  # TLS may have to write to go on reading, and the other way round
@@ -103,17 +99,15 @@ class Wire:
                 raise WireLost(_reason(exc)) from exc
             self.outbox.sent(sent)
             count += sent
+        self.written += count
         return count
 
-    def suit(self, piece: int) -> None:
-        """Send in pieces of so many bytes, and have the kernel hold little more than half of one unsent (tcp(7))."""
-        self.outbox.chunk = min(piece, CHUNK)
-        unsent = min(piece // 2, MOST_UNSENT)
-        if self._unsent // 2 < unsent <= self._unsent or _NOTSENT_LOWAT is None:
-            return  # near enough
-        self._unsent = unsent
-        with contextlib.suppress(OSError):  # no TCP
-            self._sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, unsent)
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes the kernel holds that the other side has not got yet, TLS included; 0 where it does not tell."""
+        if sys.platform != "linux":
+            return 0
+        return int.from_bytes(fcntl.ioctl(self._sock, SIOCOUTQ, bytes(4)), sys.byteorder)
 
     def close(self) -> None:
         """Give the socket back."""

@@ -1,62 +1,63 @@
-"""A slow line between an agent and a worker: so many bytes a second each way, and hardly any buffer."""
+"""A slow line between a node and a worker: the node is in a network namespace, and its cable carries a megabit a second.
+
+What comes faster waits in a queue of 0.4 seconds and is dropped behind it, as in a plain router (tests.faults.namespaces).
+"""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
-from contextlib import suppress
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-HOST = "127.0.0.1"
-BUFFER = 8 * 1024  # bytes the kernel is asked to hold for it: some 11 KiB are taken ahead, 90 ms at 1 Mbit/s
-PIECE = 1400  # bytes of a packet
+from bench.relay import Relay
+from tests.faults import namespaces
+from yumna_panel.demo import certificate
 
-
-class Narrow:
-    """Passes bytes to a port of this machine until `stop`."""
-
-    def __init__(self, target: int, rate: float) -> None:
-        self._target = target
-        self._rate = rate  # bytes a second
-        self._open: list[socket.socket] = []
-        self._listener = socket.socket()
-        _suit(self._listener)  # connections have it from here
-        self._listener.bind((HOST, 0))
-        self._listener.listen()
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._serve, name="narrow", daemon=True).start()
-
-    def stop(self) -> None:
-        """Hang up."""
-        for one in (self._listener, *self._open):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.socket()
-                _suit(far)
-                far.connect((HOST, self._target))
-                self._open += [near, far]
-                for pair in ((near, far), (far, near)):
-                    pair[1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    threading.Thread(target=self._carry, args=pair, name="narrow", daemon=True).start()
-
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        free = 0.0  # when the line has carried what it took before
-        with suppress(OSError):
-            while data := source.recv(PIECE):
-                free = max(free, time.monotonic()) + len(data) / self._rate
-                time.sleep(max(0.0, free - time.monotonic()))
-                sink.sendall(data)
-        for one in (source, sink):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+# Of the network for measurements, RFC 2544.
+NEAR, FAR = "198.18.77.1", "198.18.77.2"
 
 
-def _suit(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, PIECE)  # loopback's 64 KiB are no such line's
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+class Missing(Exception):
+    """There are no namespaces here, or not for whoever runs this."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where an agent runs, which master it dials, and whom it trusts."""
+
+    inside: tuple[str, ...]
+    url: str
+    authority: str
+
+
+@contextmanager
+def line(folder: Path, port: int) -> Iterator[Line]:
+    """Lay such a line to a worker's port of this machine; TLS ends before it, as an agent demands.
+
+    Raises:
+        Missing: it cannot be had.
+    """
+    with ExitStack() as stack:
+        try:
+            (node,) = stack.enter_context(namespaces.namespaces("node"))
+            device = f"{node[:9]}-near"
+            namespaces.ip("link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", node)
+            namespaces.ip("address", "add", f"{NEAR}/30", "dev", device)
+            namespaces.ip("link", "set", device, "up")
+            namespaces.ip("-n", node, "address", "add", f"{FAR}/30", "dev", "eth0")
+            namespaces.ip("-n", node, "link", "set", "eth0", "up")
+            namespaces.slow_down("", device)
+            namespaces.slow_down(node, "eth0")
+        except (OSError, subprocess.CalledProcessError) as exc:
+            raise Missing(
+                f"a network namespace could not be made, which takes root and iproute2: {exc}"
+            ) from exc
+        made = certificate.ensure(folder / "tls", NEAR)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(made.chain, made.key)
+        relay = Relay(port, tls, NEAR)
+        stack.callback(relay.stop)
+        yield Line(namespaces.inside(node), f"https://{NEAR}:{relay.port}", str(made.authority))

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
@@ -142,7 +143,10 @@ class Page:
                 self._ack()
 
     def _say(self, **members: Any) -> None:
-        self._protocol.send_text(json.dumps(members).encode())
+        try:
+            self._protocol.send_text(json.dumps(members).encode())
+        except InvalidState as exc:
+            raise ConnectionError("the panel hung up") from exc
         self._flush()
 
     def _flush(self) -> None:

@@ -17,11 +17,12 @@ CHUNK = 64 * 1024
 
 
 class Relay:
-    """Passes bytes to a port of this machine until `stop`."""
+    """Listens on an address of this machine and passes bytes to a port of loopback until `stop`."""
 
-    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None, host: str = HOST) -> None:
         self._target = target
         self._tls = tls
+        self._host = host
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
@@ -43,7 +44,7 @@ class Relay:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._pass_on, HOST, self.port, ssl=self._tls)
+        self._server = await asyncio.start_server(self._pass_on, self._host, self.port, ssl=self._tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def _away(self, seconds: float) -> None:

@@ -110,6 +110,11 @@ class AgentStreams(Session):
         self._give_up(live, Code.CANCELLED, error)
         return [StreamReset(live.stream.number, Code.CANCELLED, error)]
 
+    @property
+    def shortest_trip(self) -> float:
+        """The shortest round trip of a PING so far, in seconds."""
+        return self._trips.least
+
     def _tune(self, rtt: float) -> None:
         """Let windows grow as far as the line allows."""
         self._trips.measured(rtt)

@@ -9,6 +9,7 @@ from agent_client.protocol.limits import (
     SMALLEST_WINDOW,
 )
 
+UNMEASURED = 0.1  # seconds of a round trip of which nothing is known yet
 NO_WINDOW = f"window is no number between 0 and {MAX_WINDOW}"
 
 
@@ -46,9 +47,11 @@ class RoundTrips:
 
     def __init__(self) -> None:
         self.calm = True
-        self._least = float("inf")
+        self.least = UNMEASURED
+        self._measured = False
 
     def measured(self, seconds: float) -> None:
         """Take the round trip of a PING."""
-        self._least = min(self._least, seconds)
-        self.calm = seconds <= CALM_FACTOR * self._least + CALM_SLACK
+        self.least = min(self.least, seconds) if self._measured else seconds
+        self._measured = True
+        self.calm = seconds <= CALM_FACTOR * self.least + CALM_SLACK

@@ -6,7 +6,7 @@ import pytest
 
 from agent_client.lines import Lines
 from agent_client.outbox import Lane, Outbox
-from agent_client.pace import LARGEST, SMALLEST, Pace
+from agent_client.pace import LARGEST, LATEST, LEAST_UNDER_WAY, QUEUE, SMALLEST, SOONEST, Pace
 from agent_client.protocol import AgentSession, Code
 from agent_client.protocol.frames import Kind, decode
 from agent_client.protocol.messages import Command, HandshakeAck
@@ -68,7 +68,7 @@ class Desk:
         return source
 
     def pull(self, piece: int = 1000) -> None:
-        while self.lines.pull(piece):
+        while self.lines.pull(piece, bulk=True):
             pass
 
     def sent(self) -> list:
@@ -88,7 +88,7 @@ def test_terminals_go_first_and_bulk_takes_turns(desk):
     desk.open(Source(b"b" * 3000))
     desk.open(Source(b"c" * 3000, interactive=True))
     order = []
-    while desk.lines.pull(1000):
+    while desk.lines.pull(1000, bulk=True):
         order += [frame.stream for frame in desk.sent()]
     assert order == [3, 1, 2, 1, 2, 1, 2]
 
@@ -97,7 +97,7 @@ def test_nothing_is_taken_beyond_the_window_and_more_when_it_grows(desk):
     source = desk.open(Source(b"x" * 5000), window=1500)
     desk.pull()
     assert sum(len(frame.payload) for frame in desk.sent()) == 1500
-    assert not desk.lines.waiting
+    assert not desk.lines.waiting(bulk=True)
     for event in desk.session.receive_bytes(b"\1\0\0\0\1" + (3000).to_bytes(8, "big"), 0.0):
         desk.lines.hear(event)
     assert desk.lines.waiting
@@ -118,7 +118,7 @@ def test_one_who_sleeps_is_not_asked_until_it_wakes(desk):
     desk.pull()
     desk.woken.clear()
     source.gives.append(b"late")
-    assert not desk.lines.pull(1000)
+    assert not desk.lines.pull(1000, bulk=True)
     source.line.wake()
     assert desk.woken.is_set()
     desk.pull()
@@ -144,31 +144,107 @@ def test_the_end_of_the_session_reaches_every_endpoint_once(desk):
     desk.lines.end()
     desk.lines.end()
     assert [source.ends for source in sources] == [[Code.DISCONNECTED]] * 3
-    assert not desk.lines.pull(1000)
+    assert not desk.lines.pull(1000, bulk=True)
     sources[0].line.wake()  # a thread that does not know yet
     sources[0].line.consumed(5)
-    assert not desk.lines.pull(1000)
+    assert not desk.lines.pull(1000, bulk=True)
 
 
-def test_on_a_slow_line_a_piece_takes_a_twentieth_of_a_second():
+class Way:
+    """A line of `rate` bytes a second and a round trip, which holds what comes faster; `sends` is how it is filled."""
+
+    def __init__(self, rate: float, trip: float) -> None:
+        self.rate, self.trip = rate, trip
+        self.pace = Pace()
+        self.now = 0.0
+        self.written = 0
+        self.arrived = 0.0  # bytes that went over the line
+        self.acknowledged: list[tuple[float, float]] = [(0.0, 0.0)]  # when, how many
+
+    def run(self, seconds: float, wanted: float = float("inf"), step: float = 0.005) -> None:
+        """Send as much as there is room for, and no more than `wanted` bytes a second."""
+        ends, asked = self.now + seconds, 0.0
+        while self.now < ends:
+            self.now += step
+            asked += min(wanted * step, 1e9)
+            self.arrived = min(float(self.written), self.arrived + self.rate * step)
+            self.acknowledged.append((self.now + self.trip, self.arrived))
+            self.pace.look(self.written, self.unacknowledged, self.trip, self.now)
+            while asked >= self.pace.piece and self.pace.room(0) > 0:
+                self.written += self.pace.piece
+                asked -= self.pace.piece
+                self.pace.look(self.written, self.unacknowledged, self.trip, self.now)
+
+    @property
+    def unacknowledged(self) -> int:
+        while len(self.acknowledged) > 1 and self.acknowledged[1][0] <= self.now:
+            self.acknowledged.pop(0)
+        return self.written - int(self.acknowledged[0][1])
+
+    @property
+    def queue(self) -> float:
+        """How long what is written now waits before it is on the line, in seconds."""
+        return (self.written - self.arrived) / self.rate
+
+
+@pytest.mark.parametrize("trip", [0.001, 0.05, 0.6])
+@pytest.mark.parametrize("rate", [16_000, 125_000, 1_250_000])
+def test_on_a_slow_line_little_is_under_way_and_the_line_is_never_idle(rate, trip):
+    way = Way(rate, trip)
+    way.run(20)
+    before = way.arrived
+    way.run(10)
+    assert way.arrived - before >= 9.5 * rate
+    assert way.queue <= 1.5 * max(QUEUE, trip / 2) + (LEAST_UNDER_WAY + way.pace.piece) / rate
+    assert way.pace.piece == pytest.approx(min(max(rate * 0.05, SMALLEST), LARGEST), rel=0.5)
+
+
+@pytest.mark.parametrize("trip", [0.0005, 0.1, 0.3])
+def test_a_fast_line_is_filled_within_seconds(trip):
+    way = Way(12_500_000, trip)
+    way.run(20)
+    before = way.arrived
+    way.run(2)
+    assert way.arrived - before > 20_000_000
+    assert way.pace.piece == LARGEST
+
+
+def test_a_line_that_becomes_slow_is_noticed_within_seconds():
+    way = Way(12_500_000, 0.02)
+    way.run(10)
+    way.rate = 125_000
+    way.run(16)  # what was under way when it did takes 12 of them
+    assert way.queue < 3 * QUEUE
+    assert way.pace.piece < 10_000
+
+
+def test_pauses_and_little_to_send_do_not_make_a_line_slow():
+    way = Way(12_500_000, 0.02)
+    way.run(10)
+    way.run(30, wanted=2_000)
+    way.now += 3600
+    way.run(1, wanted=2_000)
+    assert way.pace.piece == LARGEST
+    assert way.pace.room(0) > 500_000
+
+
+def test_without_room_the_next_look_is_soon():
     pace = Pace()
-    assert pace.piece == LARGEST
-    for turn in range(50):  # 1 Mbit/s
-        pace.wrote(12_500, turn * 0.1, more=True)
-    assert 5_000 < pace.piece < 8_000
-    for turn in range(50):  # 56 kbit/s
-        pace.wrote(700, 10 + turn * 0.1, more=True)
-    assert pace.piece == SMALLEST
-    for turn in range(50):  # 1 Gbit/s
-        pace.wrote(125_000, 20 + turn * 0.001, more=True)
-    assert pace.piece == LARGEST
+    assert pace.patience(-100_000) == LATEST
+    way = Way(125_000, 0.01)
+    way.run(10)
+    assert way.pace.patience(way.pace.room(0)) <= LATEST
+    assert way.pace.patience(LEAST_UNDER_WAY) == SOONEST
 
 
-def test_pauses_of_a_sender_do_not_make_a_line_slow():
-    pace = Pace()
-    for turn in range(100):
-        pace.wrote(1000, turn * 1.0, more=False)
-    assert pace.piece == LARGEST
+def test_a_terminal_passes_when_there_is_no_room_for_bulk(desk):
+    bulk = desk.open(Source(b"b" * 10))
+    assert not desk.lines.pull(1000, bulk=False)
+    key = desk.open(Source(b"k", interactive=True))
+    assert desk.lines.waiting(bulk=False)
+    assert desk.lines.pull(1000, bulk=False)
+    assert not key.gives
+    assert bulk.gives
 
 
 def test_what_waits_in_the_outbox_is_passed_by_what_is_urgent():

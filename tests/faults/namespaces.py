@@ -14,8 +14,8 @@ def ip(*arguments: str) -> None:
 
 
 def inside(name: str, *command: str) -> tuple[str, ...]:
-    """Return the command, to be run in a namespace."""
-    return ("ip", "netns", "exec", name, *command)
+    """Return the command, to be run in a namespace; without a name it is the machine's own."""
+    return ("ip", "netns", "exec", name, *command) if name else command
 
 
 def run(name: str, *command: str, **options) -> subprocess.CompletedProcess[str]:
