@@ -31,7 +31,10 @@ TIMEOUT = 10.0  # seconds; a browser gives up at about 15
 RECORD_THREADS = 4
 DOING = {"run_command": "run commands", "open_shell": "open shells", "forward_port": "forward ports"}
 
-_record_lane = Lane("servers-records", RECORD_THREADS)
+recording = Lane("servers-records", RECORD_THREADS)
+
+
+_CALLED_OFF = Outcome(State.CANCELLED, Code.CANCELLED.value, "the caller went away before it was sent")
 
 
 @dataclass(frozen=True)
@@ -112,16 +115,61 @@ async def arun(
         time.monotonic(),
         own=own,
     )
-    transport = await _admit_in_thread(command)
-    try:
-        data = await transport.arun(
-            server, service, action, command.params, timeout=timeout, command_id=str(command.id)
-        )
-    except BaseException as exc:
-        await _end_in_thread(command, _outcome(exc))
-        raise
-    await _end_in_thread(command, Outcome(State.SUCCEEDED))
-    return data
+    return await Admitted(command, await _admit_in_thread(command)).arun(timeout)
+
+
+class Admitted:
+    """A command that was judged and recorded, and is not sent yet: run it or call it off, once, on an event loop."""
+
+    def __init__(self, command: "_Command", transport: transports.Transport) -> None:
+        self._command = command
+        self._transport = transport
+
+    async def arun(self, timeout: float = TIMEOUT) -> Any:
+        """Send it and return its data; `timeout` is in seconds.
+
+        Raises:
+            CommandError: it did not end well; `ran` says "no", "yes" or "unknown".
+        """
+        command = self._command
+        try:
+            data = await self._transport.arun(
+                command.server,
+                command.service,
+                command.action,
+                command.params,
+                timeout=timeout,
+                command_id=str(command.id),
+            )
+        except BaseException as exc:
+            await _end_in_thread(command, _outcome(exc))
+            raise
+        await _end_in_thread(command, Outcome(State.SUCCEEDED))
+        return data
+
+    async def call_off(self) -> None:
+        """Record that nobody waited for it any more before it was sent."""
+        await _end_in_thread(self._command, _CALLED_OFF)
+
+
+def admit(
+    server: Server,
+    service: str,
+    action: str,
+    params: dict[str, Any] | None = None,
+    *,
+    actor: access.Actor | None = None,
+    command_id: uuid.UUID | None = None,
+) -> Admitted:
+    """Judge and record a command as `run` does, in a thread that has other work in the database too.
+
+    Raises:
+        NotAllowed, SecondFactorNeeded, NotSent: as `run` does; nothing is left to do.
+    """
+    command = _Command(
+        command_id or uuid.uuid4(), server, service, action, dict(params or {}), actor, time.monotonic()
+    )
+    return Admitted(command, _admit(command))
 
 
 async def open_stream(
@@ -215,7 +263,7 @@ def _end(command: _Command, outcome: Outcome) -> None:
 
 async def _admit_in_thread(command: _Command) -> transports.Transport:
     recorded = command.actor is not None
-    admitting = _record_lane.run(_admit, command) if recorded else in_thread(_admit, command)
+    admitting = recording.run(_admit, command) if recorded else in_thread(_admit, command)
     admission = asyncio.ensure_future(admitting)
     try:
         return await asyncio.shield(admission)
@@ -223,14 +271,13 @@ async def _admit_in_thread(command: _Command) -> transports.Transport:
         # The thread goes on: its record must not stay open, and nothing was sent.
         admission.add_done_callback(_see_result)
         await asyncio.wait([admission])
-        stopped = Outcome(State.CANCELLED, Code.CANCELLED.value, "the caller went away before it was sent")
-        await _end_in_thread(command, stopped)
+        await _end_in_thread(command, _CALLED_OFF)
         raise
 
 
 async def _end_in_thread(command: _Command, outcome: Outcome) -> None:
     if command.actor is not None:
-        await asyncio.shield(asyncio.ensure_future(_record_lane.run(_end, command, outcome)))
+        await asyncio.shield(asyncio.ensure_future(recording.run(_end, command, outcome)))
 
 
 def _see_result(admission: "asyncio.Future[Any]") -> None:

@@ -40,12 +40,12 @@ class Lane:
         return await run(partial(function, *args, **kwargs))
 
 
-_common = Lane("servers-database", THREADS)
+common = Lane("servers-database", THREADS)
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run `function` in the lane of everybody who has none of their own, see `Lane.run`."""
-    return await _common.run(function, *args, **kwargs)
+    return await common.run(function, *args, **kwargs)
 
 
 def _with_connection(call: Callable[[], R]) -> R:

@@ -18,7 +18,7 @@ from tests.api.conftest import V1, Program, problem
 from tests.servers.conftest import Wire
 from tests.tunnel.waiting import until
 from tunnel import background
-from tunnel.api import idempotency
+from tunnel.api import command_views, idempotency
 from tunnel.models import IdempotencyKey
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -261,3 +261,32 @@ async def test_slow_nodes_hold_no_thread(wired: Server, wire: Wire, root: Any):
     assert (await client.get(f"{V1}me/", headers=shown)).status_code == 200
     release.set()
     assert {response.status_code for response in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_a_caller_that_goes_away_before_it_was_sent_leaves_its_key_free(
+    wired: Server, wire: Wire, root: Any, monkeypatch: pytest.MonkeyPatch
+):
+    token = (await asyncio.to_thread(tokens.create, root, "x", ["run_command"]))[1]
+    shown = {"Authorization": f"Token {token}", "Idempotency-Key": "once"}
+    begun, release = threading.Event(), threading.Event()
+
+    def slow(*order: Any) -> idempotency.Claim:
+        begun.set()
+        assert release.wait(20)
+        return idempotency.claim(*order)
+
+    monkeypatch.setattr(command_views, "claim", slow)
+    client = AsyncClient()
+    task = asyncio.create_task(client.post(V1 + PATH, UPTIME, "application/json", headers=shown))
+    assert await asyncio.to_thread(begun.wait, 20)
+    task.cancel()
+    await asyncio.sleep(0)
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert wire.sent == []
+    record = await CommandRecord.objects.aget()
+    assert (record.state, record.code) == ("cancelled", "cancelled")
+    again = await client.post(V1 + PATH, UPTIME, "application/json", headers=shown)
+    assert again.status_code == 200
+    assert len(wire.sent) == 1

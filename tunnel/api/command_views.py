@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema
@@ -11,7 +11,6 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from servers import nodes
-from servers.access import Actor
 from servers.errors import CommandError
 from servers.models import Server
 from tunnel.api import codes, problems
@@ -55,21 +54,38 @@ class ReplyFields(serializers.Serializer):
 @dataclass(frozen=True)
 class _Order:
     server: Server
-    actor: Actor
     id: uuid.UUID
     given: dict[str, Any]
     claim: Claim
+    began: float  # on the monotonic clock
+    admitted: nodes.Admitted | CommandError | None = None  # or why not; None when there is a reply already
 
 
 class ServerCommands(AsyncApiView):
     """Runs one command on one server."""
 
+    lane = nodes.recording  # what only reads elsewhere must not stand behind a writer
+
     def prepare(self, request: Any, agent_id: str) -> _Order:
-        """Judge the caller and the command, and take its idempotency key."""
+        """Judge the caller and the command, take its idempotency key and record it: each turn in a thread costs time."""
+        began = time.monotonic()
         server = one_server(self.actor, agent_id, "run_command")
         given = valid(GiveCommand(data=request.data))
         command = uuid.uuid4()
-        return _Order(server, self.actor, command, given, claim(request, server, command))
+        order = _Order(server, command, given, claim(request, server, command), began)
+        if order.claim.reply is not None:
+            return order
+        try:
+            what = given["service"], given["action"], given.get("params")
+            return replace(order, admitted=nodes.admit(server, *what, actor=self.actor, command_id=command))
+        except CommandError as exc:
+            return replace(order, admitted=exc)
+
+    async def give_up(self, order: _Order) -> None:
+        """Nothing was sent: who asks again with the same key may."""
+        if isinstance(order.admitted, nodes.Admitted):
+            await order.admitted.call_off()
+        await order.claim.release()
 
     @extend_schema(
         operation_id="run_command",
@@ -86,7 +102,7 @@ class ServerCommands(AsyncApiView):
         except CommandError as exc:
             problem = problems.of_command(exc, id=str(order.id))
             response = problems.handle(problem, {"request": request})
-            await order.claim.keep(response, release=exc.ran == "no")
+            await (order.claim.release() if exc.ran == "no" else order.claim.keep(response))
         except BaseException:
             # The caller hung up, or the panel failed: whoever asks again with this key is told, and nothing runs twice.
             unseen = Problem(codes.INTERNAL, UNSEEN, status=500, ran="unknown", id=str(order.id))
@@ -99,22 +115,17 @@ class ServerCommands(AsyncApiView):
 
 
 async def _run(order: _Order) -> Response:
-    given, began = order.given, time.monotonic()
-    data = await nodes.arun(
-        order.server,
-        given["service"],
-        given["action"],
-        given.get("params"),
-        actor=order.actor,
-        timeout=given.get("timeout", nodes.TIMEOUT),
-        command_id=order.id,
-    )
+    given, admitted = order.given, order.admitted
+    if not isinstance(admitted, nodes.Admitted):
+        assert admitted is not None  # noqa: S101 - without a reply there is one or the other
+        raise admitted
+    data = await admitted.arun(given.get("timeout", nodes.TIMEOUT))
     return Response(
         {
             "id": str(order.id),
             "service": given["service"],
             "action": given["action"],
             "data": data,
-            "duration_seconds": round(time.monotonic() - began, 6),
+            "duration_seconds": round(time.monotonic() - order.began, 6),
         }
     )

@@ -41,10 +41,15 @@ class Claim:
     row: int | None = None
     reply: Response | None = None
 
-    async def keep(self, response: Response, *, release: bool = False) -> None:
-        """Keep the reply for whoever asks again; with `release` let the next one run it."""
+    async def keep(self, response: Response) -> None:
+        """Keep the reply for whoever asks again."""
         if self.row is not None:
-            await in_thread(_release if release else _keep, self.row, response)
+            await in_thread(_keep, self.row, response)
+
+    async def release(self) -> None:
+        """Nothing ran: let whoever asks again run it."""
+        if self.row is not None:
+            await in_thread(_release, self.row)
 
 
 def claim(request: Any, server: Server, command: uuid.UUID) -> Claim:
@@ -98,7 +103,7 @@ def _keep(row: int, response: Response) -> None:
         )
 
 
-def _release(row: int, response: Response) -> None:  # noqa: ARG001 - as `_keep`
+def _release(row: int) -> None:
     try:
         IdempotencyKey.objects.filter(pk=row).delete()
     except DatabaseError:

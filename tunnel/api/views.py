@@ -1,5 +1,6 @@
 """What every view of the REST interface has in common. Nothing depends on the host panel's REST_FRAMEWORK."""
 
+import asyncio
 from typing import Any
 
 from django.conf import settings
@@ -13,10 +14,9 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from servers import access
+from servers import access, threads
 from servers.access import Actor
 from servers.models import Server
-from servers.threads import in_thread
 from tunnel.api import problems
 from tunnel.api.authentication import BrowserAuthentication, TokenAuthentication, actor_of
 from tunnel.api.parsing import BoundedJsonParser
@@ -88,13 +88,15 @@ class AsyncApiView(ApiView):
     then the method's handler gets what that returned.
     """
 
+    lane = threads.common  # whose threads
+
     async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         """Do as DRF's dispatch does."""
         self.args, self.kwargs = args, kwargs
         self.request = request = self.initialize_request(request, *args, **kwargs)
         self.headers = self.default_response_headers
         try:
-            prepared = await in_thread(self._admit, request, *args, **kwargs)
+            prepared = await self._prepared(request, *args, **kwargs)
             response = await self.post(request, prepared)
         except Exception as exc:  # noqa: BLE001 - DRF's own way: what it cannot answer it raises again
             response = self.handle_exception(exc)
@@ -107,9 +109,22 @@ class AsyncApiView(ApiView):
         """Return what the handler needs; called in a thread, with the rights of the caller known."""
         raise NotImplementedError
 
+    async def give_up(self, prepared: Any) -> None:
+        """Give back what `prepare` took: the caller went away meanwhile."""
+
     async def post(self, request: Any, prepared: Any) -> Response:
         """Do it and answer."""
         raise NotImplementedError
+
+    async def _prepared(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        preparing = asyncio.ensure_future(self.lane.run(self._admit, request, *args, **kwargs))
+        try:
+            return await asyncio.shield(preparing)
+        except asyncio.CancelledError:
+            await asyncio.wait([preparing])  # the thread goes on
+            if preparing.exception() is None:
+                await self.give_up(preparing.result())
+            raise
 
     def _admit(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         self.initial(request, *args, **kwargs)
