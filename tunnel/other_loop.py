@@ -1,12 +1,14 @@
 """A stream for callers on another event loop than the one it lives on, as in a management command."""
 
 import asyncio
+import concurrent.futures
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from agent_client.protocol import Code
-from tunnel.streams import OwnedStream
+from tunnel.streams import OwnedStream, read_all
 
 T = TypeVar("T")
 
@@ -17,6 +19,7 @@ class OtherLoopStream:
     def __init__(self, stream: OwnedStream, loop: asyncio.AbstractEventLoop) -> None:
         self._stream = stream
         self._loop = loop
+        self._reading: concurrent.futures.Future[bytes] | None = None  # what nobody here has taken yet
         self.number = stream.number
         self.data = stream.data
 
@@ -31,8 +34,18 @@ class OtherLoopStream:
         return self._stream.end_detail
 
     async def read(self) -> bytes:
-        """Return what has come."""
-        return await self._hop(self._stream.read())
+        """Return what has come; a caller that is cancelled leaves it to the next one.
+
+        Reading over there goes on: what it took in the moment of the cancelling would be lost with it.
+        """
+        if self._reading is None:
+            self._reading = asyncio.run_coroutine_threadsafe(self._stream.read(), self._loop)
+        reading = self._reading
+        arrived, loop = asyncio.Event(), asyncio.get_running_loop()
+        reading.add_done_callback(lambda _: _ring(loop, arrived))
+        await arrived.wait()
+        self._reading = None
+        return reading.result()
 
     def consumed(self, count: int) -> None:
         """Let the agent send as many bytes more."""
@@ -46,7 +59,7 @@ class OtherLoopStream:
 
     async def read_all(self, most: int) -> bytes:
         """Return everything up to the end."""
-        return await self._hop(self._stream.read_all(most))
+        return await read_all(self, most)
 
     async def write(self, data: bytes) -> None:
         """Send bytes as the agent takes them."""
@@ -66,8 +79,15 @@ class OtherLoopStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
         await self._hop(self._stream.__aexit__(kind, exc, trace))
 
     async def _hop(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a call over there; who is cancelled here cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
+
+
+def _ring(loop: asyncio.AbstractEventLoop, bell: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the reader's loop is closed
+        loop.call_soon_threadsafe(bell.set)

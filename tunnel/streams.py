@@ -22,6 +22,7 @@ from agent_client.protocol.frames import Frame, decode, encode
 from agent_client.protocol.limits import MAX_SENTENCE, MAX_WINDOW
 from agent_client.protocol.streams import Stream
 from servers.errors import StreamLost
+from servers.transports import ByteStream
 from tunnel import metrics
 from tunnel.outcomes import Outcome
 
@@ -148,15 +149,7 @@ class OwnedStream:
 
     async def read_all(self, most: int) -> bytes:
         """Return everything up to the end."""
-        pieces, size = [], 0
-        async for piece in self:
-            size += len(piece)
-            if size > most:
-                error = f"more than {most} bytes came"
-                self._reset(Code.TOO_LARGE, error)
-                raise StreamLost(Code.TOO_LARGE.value, error)
-            pieces.append(piece)
-        return b"".join(pieces)
+        return await read_all(self, most)
 
     async def write(self, data: bytes) -> None:
         """Send bytes as the agent takes them."""
@@ -236,3 +229,16 @@ class OwnedStream:
         self._writable.set()
         if self._way is not None:
             self._way.forget()
+
+
+async def read_all(stream: ByteStream, most: int) -> bytes:
+    """Return everything up to the end of a stream, of whatever kind it is."""
+    pieces, size = [], 0
+    async for piece in stream:
+        size += len(piece)
+        if size > most:
+            error = f"more than {most} bytes came"
+            await stream.reset(Code.TOO_LARGE.value, error)
+            raise StreamLost(Code.TOO_LARGE.value, error)
+        pieces.append(piece)
+    return b"".join(pieces)

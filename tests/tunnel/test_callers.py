@@ -29,6 +29,7 @@ from tunnel import worker as worker_module
 from tunnel.handshake import Admission
 from tunnel.requests import Request
 from tunnel.sessions import Welcome
+from tunnel.streams import OwnedStream
 from tunnel.switchboard import Switchboard
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -331,6 +332,33 @@ async def test_a_reader_that_was_cancelled_lost_nothing(node, far):
             return bytes(await asyncio.wait_for(stream.read(), SOON))
 
     assert await on(far, wait_and_read) == b"late"
+
+
+async def test_a_reader_on_another_loop_that_is_cancelled_just_as_its_answer_arrives_lost_nothing(
+    node, monkeypatch
+):
+    node.handler = lambda node, command: node.open(command)
+    loop, arrived, really_read = asyncio.get_running_loop(), threading.Event(), OwnedStream.read
+
+    async def read_and_tell(stream: OwnedStream) -> bytes:
+        data = await really_read(stream)
+        asyncio.get_running_loop().call_later(0.01, arrived.set)
+        return data
+
+    async def read_and_read_again() -> tuple[bytes, bytes]:
+        async with await open_stream() as stream:
+            reading = asyncio.ensure_future(stream.read())
+            await asyncio.sleep(0)
+            loop.call_soon_threadsafe(node.write, stream.number, b"just now")
+            assert arrived.wait(SOON)  # over there; this loop hears nothing meanwhile
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            loop.call_soon_threadsafe(node.end, stream.number)
+            return await stream.read(), await stream.read_all(100)
+
+    monkeypatch.setattr(OwnedStream, "read", read_and_tell)
+    assert await on_another_loop(read_and_read_again) == (b"just now", b"")
 
 
 @near_and_far
