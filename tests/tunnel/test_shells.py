@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,7 +28,7 @@ from tunnel.handshake import Admission
 from tunnel.models import Shell, ShellEnd, ShellViewer
 from tunnel.routing import websocket_urlpatterns
 from tunnel.sessions import Welcome
-from tunnel.shells import messages, rows, terminal
+from tunnel.shells import messages, rows, terminal, typed
 from tunnel.shells.rows import Size
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -477,7 +478,7 @@ async def test_input_that_the_program_does_not_read_is_bounded_and_said(box, pag
     page = await pages("ann")
     await page.open()
     box.node.ends[next(iter(box.streams))].takes = False
-    for _ in range(terminal.MAX_TYPED // 65536 + 10):
+    for _ in range(typed.MOST // 65536 + 10):
         await page.type(b"x" * 65536)
     assert await page.heard("notice", notice="not_read")
     box.write(b"still here")
@@ -593,12 +594,44 @@ async def test_who_finds_all_places_of_his_shell_taken_gets_in_when_one_is_free(
     await (await pages("ann")).attach(opened["shell"])
 
 
+async def test_keys_that_wait_take_the_room_of_their_bytes_however_many_messages_they_came_in():
+    waiting = typed.Typed()
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            waiting.add(b"k", 0.0)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 3 * 100_000
+    assert waiting.add(b"k" * (typed.MOST - 100_000), 0.0)
+    assert not waiting.add(b"k", 0.0)
+    assert len(await waiting.next()) == typed.PIECE
+    assert not waiting.add(b"k", 0.0)  # not passed on yet
+    waiting.passed_on()
+    assert waiting.add(b"k", 0.0)
+
+
+async def test_what_is_typed_in_pieces_arrives_in_its_order_and_what_a_cut_dropped_is_known():
+    waiting = typed.Typed()
+    assert not waiting.forget(0.0)
+    for key in (b"l", b"s", b"\n"):
+        waiting.add(key, 1.0)
+    assert await waiting.next() == b"ls\n"
+    assert waiting.forget(100.0)  # under way
+    waiting.add(b"x", 100.0)
+    await waiting.next()
+    waiting.passed_on()
+    assert waiting.forget(100.0 + typed.JUST / 2)
+    assert not waiting.forget(100.0 + typed.JUST)
+
+
 async def test_typing_nothing_costs_nothing():
     terminal_ = terminal.Terminal(None, None, None)  # type: ignore[arg-type]
     terminal_.state, terminal_._types = terminal.State.LIVE, True
     for _ in range(10):
         assert terminal_.typed(b"")
-    assert terminal_._typed.empty()
+    assert len(terminal_._typed) == 0
 
 
 @pytest.mark.parametrize(

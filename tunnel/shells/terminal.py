@@ -32,6 +32,7 @@ from tunnel.shells import news, rows, standing
 from tunnel.shells.messages import Attach, Open
 from tunnel.shells.rows import Size, Viewing
 from tunnel.shells.standing import AnyLogin, ShownOut, Standing
+from tunnel.shells.typed import Typed
 
 log = logging.getLogger("tunnel.shells")
 
@@ -50,8 +51,6 @@ RETRY_MOST: Final = 1.0
 BUSY_WITHIN: Final = 15.0
 REJOIN_GAP: Final = 0.5  # seconds between two joinings, however fast the streams break
 SHOWN_WITHIN: Final = 2.0  # seconds a page gets to show what it has before it is sent more of another stream
-MAX_TYPED: Final = 1024 * 1024  # bytes that wait for a program which does not read them
-JUST_TYPED: Final = 2.0  # seconds; what was typed so shortly before a cut may not have arrived
 MAX_OF_ONE_PERSON: Final = 32  # terminals a person has open in browsers
 MAX_SHELLS_OF_ONE_PERSON: Final = 8  # shells of a person on one node, of the 16 it allows
 
@@ -161,9 +160,7 @@ class Terminal:
         self._shown = 0  # what the page has shown
         self._shown_more = asyncio.Event()
         self._stream: transports.ByteStream | None = None
-        self._typed: asyncio.Queue[bytes] = asyncio.Queue()
-        self._typed_bytes = 0
-        self._typed_at = 0.0
+        self._typed = Typed()
         self._node_bell = asyncio.Event()
         self._shell_bell = asyncio.Event()
         self._resized = asyncio.Event()
@@ -177,12 +174,7 @@ class Terminal:
         """Take what was typed; False when the program reads so little of it that no more is kept."""
         if self.state is not State.LIVE or not self._types or not data:
             return True
-        if self._typed_bytes + len(data) > MAX_TYPED:
-            return False
-        self._typed_at = time.monotonic()
-        self._typed_bytes += len(data)
-        self._typed.put_nowait(data)
-        return True
+        return self._typed.add(data, time.monotonic())
 
     def answered(self, data: bytes) -> None:
         """Take the terminal's answer to a program; of several pages that show it, the first one's counts."""
@@ -244,7 +236,7 @@ class Terminal:
                 lost = await self._pass_on(stream)
                 if lost is None:
                     return None
-                await self._step(State.LOST, why=lost.code, typed=self._forget_typed())
+                await self._step(State.LOST, why=lost.code, typed=self._typed.forget(time.monotonic()))
                 stream = await self._join_again()
         except Refused as exc:
             await self._step(State.ENDED, why=exc.why, text=exc.text, exit=exc.exit_code)
@@ -403,16 +395,10 @@ class Terminal:
     async def _send_typed(self, stream: transports.ByteStream) -> None:
         with suppress(StreamLost):  # who reads hears of it too
             while True:
-                data = await self._typed.get()
+                data = await self._typed.next()
                 await stream.write(data)
-                self._typed_bytes -= len(data)
+                self._typed.passed_on()
                 await self._page.taken(len(data))
-
-    def _forget_typed(self) -> bool:
-        """Drop what the program has not got; tell whether anything typed may be lost."""
-        perhaps = self._typed_bytes > 0 or time.monotonic() - self._typed_at < JUST_TYPED
-        self._typed, self._typed_bytes = asyncio.Queue(), 0
-        return perhaps
 
     async def _ended(self, detail: dict[str, Any]) -> None:
         code = detail.get("exitCode")
