@@ -4,6 +4,7 @@ import os
 import signal
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,17 @@ def test_a_worker_killed_in_mid_output_loses_nothing(cluster, opened, tmp_path, 
         assert made.wire.gaps == 0
 
 
-def test_a_second_browser_watches_and_types_only_where_it_may(opened, tmp_path):
+@contextmanager
+def granted(cluster: Cluster, before: str, meanwhile: str) -> Iterator[None]:
+    """Have the grants of some rights be others for a while."""
+    cluster.sql(f"UPDATE servers_grant SET permissions='{meanwhile}' WHERE permissions='{before}'")
+    try:
+        yield
+    finally:
+        cluster.sql(f"UPDATE servers_grant SET permissions='{before}' WHERE permissions='{meanwhile}'")
+
+
+def test_a_second_browser_watches_and_types_only_where_it_may(cluster, opened, tmp_path):
     with opened() as made, opened("holder", "watcher", f"?shell={made.shell}&watch=1") as watcher:
         at_a_prompt(made, tmp_path)
         watcher.shows("ready")
@@ -244,7 +255,18 @@ def test_a_second_browser_watches_and_types_only_where_it_may(opened, tmp_path):
         with opened("pages", "watcher", f"?shell={made.shell}") as bold:  # asks to type, and may not
             bold.shows("by the owner")
             bold.type("x\n")
-            expect(bold.page.locator("[data-yt=notice-text]")).to_contain_text("You are watching")
+            notice = bold.page.locator("[data-yt=notice-text]")
+            expect(notice).to_contain_text("You are watching")
+            with granted(cluster, '["open_shell"]', '["open_shell", "change"]'):
+                expect(notice).to_contain_text("You may type into this shell now", timeout=15_000)
+                bold.type("echo by the bo''ld\n")
+                made.shows("by the bold")
+            expect(notice).to_contain_text("You may only watch this shell now", timeout=15_000)
+            bold.type("echo too la''te\n")
+            made.type("echo by the ow''ner again\n")
+            bold.shows("owner again")
+            assert "too late" not in made.screen()
+            assert [one["gap"] for one in bold.wire.states if one["t"] == "opened"] == [0, 0, 0]
         with opened("holder", "admin", f"?shell={made.shell}") as second:
             second.shows("by the owner")
             second.type("echo from the sec''ond\n")
@@ -394,15 +416,9 @@ def test_a_phone_has_the_keys_it_lacks_and_no_sideways_scroll(opened, tmp_path):
 
 
 def test_who_loses_the_right_is_shown_out_within_15_seconds(cluster, opened):
-    with opened(who="watcher") as made:
-        cluster.sql("UPDATE servers_grant SET permissions='[\"view\"]' WHERE permissions LIKE '%open_shell%'")
-        try:
-            expect(made.page.locator("#yt-terminal")).to_have_attribute("data-state", "ended", timeout=15_000)
-            expect(made.state).to_contain_text("you may not open shells here")
-        finally:
-            cluster.sql(
-                "UPDATE servers_grant SET permissions='[\"open_shell\"]' WHERE permissions='[\"view\"]'"
-            )
+    with opened(who="watcher") as made, granted(cluster, '["open_shell"]', '["view"]'):
+        expect(made.page.locator("#yt-terminal")).to_have_attribute("data-state", "ended", timeout=15_000)
+        expect(made.state).to_contain_text("you may not open shells here")
 
 
 def test_modes_that_were_set_before_what_is_kept_outlive_a_refresh(opened, tmp_path):

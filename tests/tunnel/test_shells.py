@@ -365,6 +365,12 @@ def viewers(page: Page) -> list[list[str]]:
     return [[one["name"] for one in said["viewers"]] for said in page.said if said["t"] == "viewers"]
 
 
+def people(page: Page) -> list[dict[str, Any]]:
+    """Who looks at the shell, as the page was told last."""
+    told = [said["viewers"] for said in page.said if said["t"] == "viewers"]
+    return told[-1] if told else []
+
+
 async def test_who_may_open_shells_may_watch_and_types_only_with_the_right_to_change(box, pages):
     ann = await pages("ann")
     opened = await ann.open()
@@ -384,6 +390,49 @@ async def test_who_may_open_shells_may_watch_and_types_only_with_the_right_to_ch
     await until(lambda: ["ann", "eve"] in viewers(ann))
     await watcher.say("end")
     assert not [one for one in box.asked if one.action == "close"]
+
+
+async def test_who_gets_the_right_to_type_or_loses_it_joins_the_shell_anew_and_misses_nothing(box, pages):
+    ann = await pages("ann")
+    opened = await ann.open()
+    eve = await pages("eve", "open_shell")
+    assert (await eve.attach(opened["shell"]))["write"] is False
+    box.write(b"one ")
+    await until(lambda: eve.data == b"one ")
+
+    async def have(*rights: str) -> Any:
+        await eve.say("ack", position=len(eve.data))
+        grants = Grant.objects.filter(user__username="eve")
+        await in_thread(lambda: grants.update(permissions=list(rights)))
+        return await eve.heard("opened")
+
+    allowed = await have("open_shell", "change")
+    assert (allowed["write"], allowed["offset"], allowed["gap"]) == (True, 4, 0)
+    await eve.type(b"from eve")
+    await until(lambda: box.typed == b"from eve")
+    await until(lambda: [one["writes"] for one in people(ann)] == [True, True])
+    box.write(b"two ")
+    await until(lambda: eve.data == b"one two ")
+    assert (await have("open_shell"))["write"] is False
+    await eve.type(b"too late")
+    await until(lambda: [one["writes"] for one in people(ann)] == [True, False])
+    box.write(b"three")
+    await until(lambda: eve.data == b"one two three")
+    joined = [one.params["write"] for one in box.asked if one.action == "attach"]
+    assert joined == [False, True, False]  # the node waits for those who may type, and hears nobody else
+    assert box.typed == b"from eve"
+    assert not [said for said in eve.said if said["t"] == "state"]
+
+
+async def test_a_node_that_is_lost_while_a_right_changes_is_said(box, pages):
+    ann = await pages("ann")
+    opened = await ann.open()
+    eve = await pages("eve", "open_shell")
+    await eve.attach(opened["shell"])
+    box.refusals["attach"] = Code.TIMEOUT
+    await in_thread(lambda: Grant.objects.update(permissions=["open_shell", "change"]))
+    assert (await eve.heard("state", state="lost"))["why"] == "timeout"
+    assert (await eve.heard("opened"))["write"] is True
 
 
 async def test_the_terminal_is_as_small_as_the_smallest_window(box, pages):

@@ -31,6 +31,8 @@ def of_script() -> dict[str, Any]:
         "noShell": gettext("No shell was opened: {why}"),
         "why": _why(),
         "watching": gettext("You are watching, what you type is not sent."),
+        "mayType": gettext("You may type into this shell now."),
+        "mayWatch": gettext("You may only watch this shell now, what you type is not sent."),
         "notSent": gettext("Not sent: what is typed while the connection is lost is not kept."),
         "notRead": gettext("Not sent: the program does not read what was typed before."),
         "notEnded": gettext("The shell could not be ended: {why}"),

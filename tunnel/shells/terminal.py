@@ -82,7 +82,7 @@ class State(Enum):
 
 STEPS: Final = {
     State.OPENING: frozenset({State.LIVE, State.ENDED}),
-    State.LIVE: frozenset({State.LOST, State.ENDED}),
+    State.LIVE: frozenset({State.LIVE, State.LOST, State.ENDED}),  # joined again with another right to type
     State.LOST: frozenset({State.LIVE, State.ENDED}),
     State.ENDED: frozenset[State](),
 }
@@ -155,7 +155,8 @@ class Terminal:
         self._viewer: uuid.UUID | None = None
         self._told: tuple[list[Viewing], bool] = ([], False)  # who is here, and whether this page may type
         self._wants_to_type = True
-        self._types = False
+        self._types = False  # as the node has it
+        self._changes = False  # the stream is given up for one with another right to type
         self._position = 0  # of the shell's output: passed on to the page
         self._shown = 0  # what the page has shown
         self._shown_more = asyncio.Event()
@@ -236,7 +237,9 @@ class Terminal:
                 lost = await self._pass_on(stream)
                 if lost is None:
                     return None
-                await self._step(State.LOST, why=lost.code, typed=self._typed.forget(time.monotonic()))
+                if not self._changes:
+                    await self._say_lost(lost.code)
+                self._changes = False
                 stream = await self._join_again()
         except Refused as exc:
             await self._step(State.ENDED, why=exc.why, text=exc.text, exit=exc.exit_code)
@@ -299,7 +302,6 @@ class Terminal:
             raise Refused(shell.end, exit_code=shell.exit_code)
         self._shell, self._position, self._shown = shell, wish.offset, wish.offset
         self._wants_to_type = wish.write
-        self._types = wish.write and await in_thread(stood.may_type, shell)
         stream = await self._join(stood, actor=stood.actor)
         try:
             await self._enter(stood, shell)
@@ -311,12 +313,13 @@ class Terminal:
     async def _join(self, stood: Standing, actor: Any) -> transports.ByteStream:
         """Join the shell at the position up to which the page has its output."""
         assert self._shell is not None  # noqa: S101 - every way here has one
+        types = self._wants_to_type and await in_thread(stood.may_type, self._shell)
         params = {
             "handle": self._shell.handle,
             "offset": self._position,
             "cols": self._size.cols,
             "rows": self._size.rows,
-            "write": self._types,
+            "write": types,
         }
         try:
             stream = await nodes.open_stream(
@@ -327,6 +330,7 @@ class Terminal:
                 await in_thread(rows.ended, self._shell.pk, ShellEnd.GONE)
                 raise Refused(ShellEnd.GONE.value) from exc
             raise
+        self._types = types
         await self._say_opened(Joined.of(stream.data, self._size), stream)
         return stream
 
@@ -342,6 +346,7 @@ class Terminal:
             except CommandError as exc:
                 if not self._worth_another_try(exc):
                     raise _refusal(exc) from exc
+                await self._say_lost(exc.code)
                 log.debug("a shell could not be joined again yet: %r", exc)
             self._node_bell.clear()
             await _rung(self._node_bell, pause)
@@ -362,6 +367,7 @@ class Terminal:
             with suppress(DatabaseError):
                 if await in_thread(_is_there, self._server.pk):
                     return
+            await self._say_lost(Code.NOT_CONNECTED.value)
             await _rung(self._node_bell, RETRY_MOST)
 
     async def _until_shown(self) -> None:
@@ -475,9 +481,20 @@ class Terminal:
                 continue
             if isinstance(seen, ShownOut):
                 return seen
-            self._types = seen.types
+            if seen.types != self._types:
+                await self._change_right()
             if not self._page.busy():
                 await self._tell(seen)
+
+    async def _change_right(self) -> None:
+        """Join the shell anew: the node waits for who may type, and hears nobody else."""
+        stream = self._stream
+        if stream is None or stream.over:
+            return  # the next joining says it
+        self._types, self._changes = False, True
+        self._typed.forget(time.monotonic())
+        await stream.reset()
+        await self._announce()
 
     def _look(self) -> "ShownOut | _Seen":
         """Ask whether this person may stay, who else is here, and how far the node is; in a thread."""
@@ -493,13 +510,13 @@ class Terminal:
         return _Seen(rows.viewing([self._shell.pk]).get(self._shell.pk, []), trip, types=types)
 
     async def _tell(self, seen: "_Seen") -> None:
-        if (seen.viewers, seen.types) != self._told:
-            self._told = (seen.viewers, seen.types)
+        if (seen.viewers, self._types) != self._told:
+            self._told = (seen.viewers, self._types)
             people = [
                 {"name": visible(one.name), "writes": one.writes, "you": one.id == str(self._viewer)}
                 for one in seen.viewers
             ]
-            await self._page.tell("viewers", viewers=people, write=seen.types)
+            await self._page.tell("viewers", viewers=people, write=self._types)
         if self.state is State.LIVE and (size := rows.smallest(seen.viewers)) is not None:
             await self._tell_size(size)
         await self._page.tell("rtt", seconds=seen.trip)
@@ -554,6 +571,11 @@ class Terminal:
             opener=visible(self._shell.opener),
             recorded=await in_thread(recorded.is_recorded, self._shell.pk),
         )
+
+    async def _say_lost(self, why: str) -> None:
+        """Say that the tunnel is lost, if the page believes that it is not."""
+        if self.state is State.LIVE:
+            await self._step(State.LOST, why=why, typed=self._typed.forget(time.monotonic()))
 
     async def _step(self, to: State, **members: Any) -> None:
         self.state = _stepped(self.state, to)

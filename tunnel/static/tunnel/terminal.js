@@ -215,6 +215,7 @@
 
   const opened = (said) => {
     const again = shell === said.shell && !fresh;
+    const right = again && state === "live"; // nothing was lost: this person may type now, or no more
     shell = said.shell;
     mine = said.mine;
     types = said.write;
@@ -227,7 +228,8 @@
     part("recorded").hidden = !said.recorded;
     if (said.gap > 0) mark(again ? fill(words.gap, { size: tools.size(said.gap) }) : words.earlier);
     if (said.gap > 0 && fresh) restoreModes();
-    if (again) tools.notice(said.gap ? fill(words.backGap, { size: tools.size(said.gap) }) : typedBefore ? words.backTyped : words.back);
+    if (right && !said.gap) tools.notice(types ? words.mayType : words.mayWatch);
+    else if (again) tools.notice(said.gap ? fill(words.backGap, { size: tools.size(said.gap) }) : typedBefore ? words.backTyped : words.back);
     fresh = false;
     typedBefore = false;
     takeSize(said);
