@@ -18,6 +18,7 @@ from tests.e2e.terminals import Terminal, terminal
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 THEMES = {"unfold": "tests.e2e.site_unfold", "jazzmin": "tests.e2e.site_jazzmin"}
+OTHERS = {**THEMES, "careful": "tests.e2e.site_careful"}
 PICTURES = ROOT / "docs" / "pictures"  # written when SHOTS is set
 AWAY = ("WebSocket connection", "Failed to load resource")  # what Chromium says of a worker that is not there
 TEN_MEGABYTES = 10_000_000
@@ -25,13 +26,13 @@ TEN_MEGABYTES = 10_000_000
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
-    """A worker that holds the agent's socket, one whose pages reach it over Redis, and one for each theme."""
+    """A worker that holds the agent's socket, one whose pages reach it over Redis, and one for each other site."""
     made = Cluster(tmp_path_factory.mktemp("terminal"), "uvicorn")
     try:
         made.start("holder", "pages")
-        for theme, settings in THEMES.items():
+        for worker, settings in OTHERS.items():
             made.environment["DJANGO_SETTINGS_MODULE"] = settings
-            made.start_worker(theme)
+            made.start_worker(worker)
         made.environment["DJANGO_SETTINGS_MODULE"] = "tests.e2e.site"
         made.python(
             "from django.contrib.auth import get_user_model as g\n"
@@ -42,8 +43,8 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
             "    user = g().objects.create_user(name, password='pw', is_staff=True)\n"
             "    Grant.objects.create(server_group=group, user=user, permissions=rights)\n"
         )
-        for theme in THEMES:
-            until(lambda theme=theme: _answers(made, theme), 60, f"{theme} answers")
+        for worker in OTHERS:
+            until(lambda worker=worker: _answers(made, worker), 60, f"{worker} answers")
         yield made
     finally:
         made.stop()
@@ -419,6 +420,27 @@ def test_who_loses_the_right_is_shown_out_within_15_seconds(cluster, opened):
     with opened(who="watcher") as made, granted(cluster, '["open_shell"]', '["view"]'):
         expect(made.page.locator("#yt-terminal")).to_have_attribute("data-state", "ended", timeout=15_000)
         expect(made.state).to_contain_text("you may not open shells here")
+
+
+STAMP = """
+import time
+from django.contrib.sessions.models import Session
+for row in Session.objects.all():
+    kept = {**row.get_decoded(), "servers_second_factor": [row.get_decoded()["_auth_user_id"], time.time() - %d]}
+    Session.objects.filter(pk=row.pk).update(session_data=Session.objects.encode(kept))
+"""
+
+
+def test_a_second_factor_that_is_too_old_is_asked_for_and_leads_back_to_the_shell(cluster, opened):
+    cluster.python(STAMP % 0)
+    with opened("careful", tolerated=("WebSocket connection", "status of 403")) as made:
+        shell = made.shell
+        made.page.route_web_socket("**/shell/", lambda socket: socket.close())  # a proxy lets no more through
+        made.page.reload()
+        expect(made.page.locator("#yt-terminal")).to_have_attribute("data-state", "cut")
+        cluster.python(STAMP % 3600)
+        made.page.wait_for_url("**/second-factor/**", timeout=20_000)
+        assert shell in made.page.url
 
 
 def test_modes_that_were_set_before_what_is_kept_outlive_a_refresh(opened, tmp_path):

@@ -724,6 +724,23 @@ async def test_where_a_second_factor_is_asked_for_nothing_is_opened_without_it(b
     assert "terminal" in answer.headers["Location"]
 
 
+async def test_a_page_whose_socket_is_refused_is_told_why(box, settings):
+    await in_thread(person, "ann", "open_shell")
+
+    def ask() -> tuple[int, Any]:
+        client = Client()
+        client.force_login(get_user_model().objects.get(username="ann"))
+        headers = {"host": HOST, "accept": "application/json"}
+        answer = client.get(f"/admin/tunnel/nodes/{box.server.pk}/terminal/?shell=x", headers=headers)
+        return answer.status_code, answer.json()
+
+    assert await in_thread(ask) == (200, {"why": ""})
+    settings.TUNNEL_SECOND_FACTOR = 3600
+    assert await in_thread(ask) == (403, {"why": "second_factor"})
+    await in_thread(lambda: Server.objects.update(status=Server.Status.SUSPENDED))
+    assert await in_thread(ask) == (403, {"why": "suspended"})
+
+
 async def test_a_page_from_elsewhere_and_nobody_in_particular_get_no_socket(box):
     cookie = await in_thread(person, "ann", "open_shell")
     for change in ({"origin": b"https://evil.example.org"}, {"cookie": b""}, {"origin": b"null"}):

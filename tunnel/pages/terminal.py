@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.templatetags.static import static
 from django.urls import get_script_prefix, reverse
@@ -35,6 +35,8 @@ def terminal(request: HttpRequest, pk: int) -> HttpResponse:
     found = server_page.find(request, pk)
     if not access.allowed(request.user, found, standing.RIGHT):
         raise PermissionDenied(gettext("You may not open shells on this server."))
+    if not request.accepts("text/html"):
+        return _standing(request, found)
     if not second_factor.recent(request):
         return HttpResponseRedirect(second_factor.page(back=request.get_full_path()))
     site = admin.site
@@ -48,6 +50,16 @@ def terminal(request: HttpRequest, pk: int) -> HttpResponse:
         "config": {**_config(request, found), "shells": live},
     }
     return TemplateResponse(request, "tunnel/terminal.html", context)
+
+
+def _standing(request: HttpRequest, found: Server) -> JsonResponse:
+    """Tell a page whose socket is refused why that is, if it is by what the panel knows of this person and server."""
+    why = ""
+    if found.status == Server.Status.SUSPENDED:
+        why = "suspended"
+    elif not second_factor.recent(request):
+        why = "second_factor"
+    return JsonResponse({"why": why}, status=403 if why else 200)
 
 
 def _config(request: HttpRequest, found: Server) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def of_script() -> dict[str, Any]:
         "ended": gettext("The shell ended with exit code {code}."),
         "killed": gettext("The shell was ended by signal {code}."),
         "over": gettext("The shell ended."),
+        "closed": gettext("This terminal is closed: {why}"),
         "again": gettext("Press Enter to open a new one."),
         "noShell": gettext("No shell was opened: {why}"),
         "why": _why(),

@@ -16,6 +16,9 @@
   const SETTLE = 100; // ms; a window that is dragged has many sizes
   const DENIED_AFTER = 2; // dials without an answer, after which the page asks whether its login still counts
 
+  // This person may have no terminal here now; the shell may well run on.
+  const SHUT = new Set(["logged_out", "not_allowed", "revoked", "suspended", "deleted", "second_factor"]);
+
   const query = new URLSearchParams(location.search);
   let shell = query.get("shell") || "";
   let wantsToType = !query.has("watch"); // whether this page wants to type
@@ -243,15 +246,23 @@
     live.end();
     become("ended");
     types = false;
-    enter = said.why !== "logged_out" && said.why !== "deleted" && said.why !== "second_factor";
+    enter = !SHUT.has(said.why);
     if (said.why === "exited" && Number.isInteger(said.exit)) {
       say(`${fill(said.exit < 0 ? words.killed : words.ended, { code: Math.abs(said.exit) })} ${words.again}`);
     } else if (fresh) say(`${fill(words.noShell, { why: why(said.why, said.text) })}. ${enter ? words.again : ""}`.trim());
-    else say(`${words.over} ${why(said.why, said.text)}. ${enter ? words.again : ""}`.trim());
-    if (said.why === "second_factor" && config.confirm) location.assign(config.confirm);
+    else if (SHUT.has(said.why)) say(`${fill(words.closed, { why: why(said.why) })}.`);
+    else say(`${words.over} ${why(said.why, said.text)}. ${words.again}`);
+    if (said.why === "second_factor" && config.confirm) confirm();
     viewers = [];
     showPeople();
     shells.read();
+  };
+
+  /** Go to the page that asks for the second factor, and from there back to this shell. */
+  const confirm = () => {
+    const page = new URL(config.confirm, location.href);
+    page.searchParams.set("next", location.pathname + location.search);
+    location.assign(page);
   };
 
   const hearState = (said) => {
@@ -315,12 +326,21 @@
   const askWhetherWelcome = async () => {
     failures = 0;
     try {
-      const answer = await fetch(location.href, { method: "HEAD", redirect: "manual" });
+      const answer = await fetch(location.href, { headers: { Accept: "application/json" }, redirect: "manual" });
       if (answer.type === "opaqueredirect") ended({ why: "logged_out" });
-      else if (answer.status === 403) ended({ why: "not_allowed" });
+      else if (answer.status === 403) ended({ why: await reasonOf(answer) });
       else if (answer.status === 404) ended({ why: "deleted" });
     } catch {
       // it is away
+    }
+  };
+
+  /** Return why the panel refuses; where it gives no reason the right is missing. */
+  const reasonOf = async (answer) => {
+    try {
+      return (await answer.json()).why;
+    } catch {
+      return "not_allowed";
     }
   };
 
