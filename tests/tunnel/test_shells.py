@@ -142,8 +142,18 @@ class Page:
     async def dial(self) -> bool:
         connected, _ = await self.socket.connect(10)
         if connected:
-            self._reader = asyncio.create_task(self._read())
+            self.go_on()
         return connected
+
+    def go_on(self) -> None:
+        """Take what comes."""
+        self._reader = asyncio.create_task(self._read())
+
+    async def pause(self) -> None:
+        """Take nothing for a while."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
 
     async def _read(self) -> None:
         while True:
@@ -185,9 +195,7 @@ class Page:
         return found
 
     async def leave(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
+        await self.pause()
         await self.socket.disconnect()
 
 
@@ -231,10 +239,11 @@ async def pages(box) -> AsyncIterator[Any]:
     made: list[Page] = []
     cookies: dict[str, str] = {}
 
-    async def dial(name: str, *rights: str, agent_id: str = "web-01") -> Page:
+    async def dial(name: str, *rights: str, agent_id: str = "web-01", room: int = 0) -> Page:
         if name not in cookies:
             cookies[name] = await in_thread(person, name, *(rights or ("open_shell",)))
         page = Page(cookies[name], agent_id)
+        page.socket._output_queue = asyncio.Queue(room)  # messages that a browser has not taken
         made.append(page)
         await page.dial()
         return page
@@ -444,6 +453,39 @@ async def test_the_terminal_is_as_small_as_the_smallest_window(box, pages):
     assert await ann.heard("size", cols=40, rows=24)
     await bob.leave()
     assert await ann.heard("size", cols=80, rows=24)
+
+
+async def test_a_size_that_another_window_takes_is_told_at_once(box, pages, monkeypatch):
+    monkeypatch.setattr(terminal, "LOOK", 600.0)
+    ann = await pages("ann")
+    opened = await ann.open()
+    bob = await pages("bob")
+    await bob.attach(opened["shell"], write=False)
+    await bob.heard("viewers")
+    await bob.say("resize", cols=40, rows=20)
+    await ann.heard("size", cols=40, rows=20)
+    await bob.say("resize", cols=60, rows=20)
+    await ann.heard("size", cols=60, rows=20)
+
+
+async def test_a_browser_that_took_nothing_for_a_while_is_told_the_size_as_soon_as_it_does(
+    box, pages, monkeypatch
+):
+    monkeypatch.setattr(terminal, "LOOK", 600.0)
+    ann = await pages("ann", room=1)
+    opened = await ann.open()
+    await ann.heard("viewers")
+    await ann.pause()
+    for _ in range(3):
+        box.write(b"x" * 1000)
+        await asyncio.sleep(0)
+    bob = await pages("bob")
+    await bob.say("attach", shell=opened["shell"], offset=0, cols=40, rows=20, write=False)
+    await until(lambda: len(people(bob)) == 2)
+    assert not [said for said in ann.said if said["t"] == "size"]
+    ann.go_on()
+    await ann.heard("size", cols=40, rows=20)
+    await until(lambda: len(ann.data) == 3000)
 
 
 async def test_of_several_terminals_one_answers_what_it_is(box, pages):

@@ -56,10 +56,6 @@ class HostWay:
         elif isinstance(heard, End):
             self._terminal.end_shell()
 
-    def busy(self) -> bool:
-        """Tell that it takes all it is told."""
-        return False
-
     async def tell(self, kind: str, **members: object) -> None:
         """Pass a message of the terminal on."""
         if self._front is not None:

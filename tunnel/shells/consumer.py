@@ -159,10 +159,6 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
 
     # -- the terminal's side -------------------------------------------------------------------------
 
-    def busy(self) -> bool:
-        """Tell whether the browser has not taken yet what it was sent."""
-        return self._sending.locked()
-
     async def tell(self, kind: str, **members: Any) -> None:
         """Send the page a message."""
         await self._send({"type": "websocket.send", "text": messages.said(kind, **members)})

@@ -94,9 +94,6 @@ class Page(Protocol):
     async def tell(self, kind: str, **members: Any) -> None:
         """Send a message."""
 
-    def busy(self) -> bool:
-        """Tell whether the browser has not taken yet what it was sent."""
-
     async def write(self, data: bytes) -> None:
         """Send bytes of the terminal."""
 
@@ -165,6 +162,8 @@ class Terminal:
         self._node_bell = asyncio.Event()
         self._shell_bell = asyncio.Event()
         self._resized = asyncio.Event()
+        self._seen = _Seen([], None, types=False)
+        self._seen_more = asyncio.Event()
         self._joined_at = 0.0
         self._busy_since: float | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -210,6 +209,7 @@ class Terminal:
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._live(wish), name="tunnel terminal"),
             asyncio.create_task(self._look_again_and_again(), name="tunnel terminal looks"),
+            asyncio.create_task(self._tell_what_is_seen(), name="tunnel terminal tells"),
             asyncio.create_task(self._follow_the_window(), name="tunnel terminal size"),
         ]
         news.listen_to_server(self._server.pk, self._node_bell)
@@ -483,8 +483,15 @@ class Terminal:
                 return seen
             if seen.types != self._types:
                 await self._change_right()
-            if not self._page.busy():
-                await self._tell(seen)
+            self._seen = seen
+            self._seen_more.set()
+
+    async def _tell_what_is_seen(self) -> None:
+        """Tell the page what the last look found; a browser that takes nothing holds up this and no look."""
+        while True:
+            await self._seen_more.wait()
+            self._seen_more.clear()
+            await self._tell(self._seen)
 
     async def _change_right(self) -> None:
         """Join the shell anew: the node waits for who may type, and hears nobody else."""
