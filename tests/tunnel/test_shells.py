@@ -28,8 +28,9 @@ from tunnel.handshake import Admission
 from tunnel.models import Shell, ShellEnd, ShellViewer
 from tunnel.routing import websocket_urlpatterns
 from tunnel.sessions import Welcome
-from tunnel.shells import messages, rows, terminal, typed
+from tunnel.shells import company, comparing, joining, messages, rows, terminal, typed
 from tunnel.shells.rows import Size
+from tunnel.shells.state import State
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOST = "panel.example.org"
@@ -210,8 +211,8 @@ async def box(redis_url, monkeypatch) -> AsyncIterator[Box]:
     """A node held by the worker of this process."""
     monkeypatch.setattr(worker_module, "RECHECK", 60.0)
     monkeypatch.setattr(worker_module.stopping, "chain", lambda _loop, _stop: None)
-    monkeypatch.setattr(terminal, "LOOK", 0.2)
-    monkeypatch.setattr(terminal, "SETTLE", 0.02)
+    monkeypatch.setattr(company, "LOOK", 0.2)
+    monkeypatch.setattr(company, "SETTLE", 0.02)
     worker = await worker_module.current()
     server, _ = await in_thread(identity.create, "web-01")
     made = await Box(worker, server).connect()
@@ -292,14 +293,14 @@ async def test_a_page_that_shows_nothing_gets_no_more_than_its_window(box, pages
     await page.open()
     much = bytes(range(256)) * 4096  # 1 MiB
     box.write(much)
-    await until(lambda: len(page.data) == terminal.WINDOW)
+    await until(lambda: len(page.data) == joining.WINDOW)
     await asyncio.sleep(0.2)  # more would come at once
-    assert len(page.data) == terminal.WINDOW
+    assert len(page.data) == joining.WINDOW
     while len(page.data) < len(much):
         await page.say("ack", position=len(page.data))
         before = len(page.data)
         await until(lambda before=before: len(page.data) > before)
-        assert len(page.data) - before <= terminal.WINDOW
+        assert len(page.data) - before <= joining.WINDOW
     assert page.data == much
 
 
@@ -456,7 +457,7 @@ async def test_the_terminal_is_as_small_as_the_smallest_window(box, pages):
 
 
 async def test_a_size_that_another_window_takes_is_told_at_once(box, pages, monkeypatch):
-    monkeypatch.setattr(terminal, "LOOK", 600.0)
+    monkeypatch.setattr(company, "LOOK", 600.0)
     ann = await pages("ann")
     opened = await ann.open()
     bob = await pages("bob")
@@ -471,7 +472,7 @@ async def test_a_size_that_another_window_takes_is_told_at_once(box, pages, monk
 async def test_a_browser_that_took_nothing_for_a_while_is_told_the_size_as_soon_as_it_does(
     box, pages, monkeypatch
 ):
-    monkeypatch.setattr(terminal, "LOOK", 600.0)
+    monkeypatch.setattr(company, "LOOK", 600.0)
     ann = await pages("ann", room=1)
     opened = await ann.open()
     await ann.heard("viewers")
@@ -588,7 +589,7 @@ async def test_a_window_that_changes_tells_the_node_its_last_size(box, pages):
 
 
 async def test_shells_are_limited_for_a_person_on_a_node(box, pages, monkeypatch):
-    monkeypatch.setattr(terminal, "MAX_SHELLS_OF_ONE_PERSON", 2)
+    monkeypatch.setattr(joining, "MAX_SHELLS_OF_ONE_PERSON", 2)
     for _ in range(2):
         await (await pages("ann")).open()
     third = await pages("ann")
@@ -662,14 +663,14 @@ async def test_a_shell_that_the_node_did_not_end_is_no_ended_one_and_can_be_ende
 )
 async def test_a_list_of_shells_that_makes_no_sense_harms_nothing(box, told):
     box.listed = told
-    await terminal.compare(box.server)
+    await comparing.compare(box.server)
     handles = await in_thread(lambda: list(Shell.objects.values_list("handle", flat=True)))
     assert handles in ([], ["h"])
 
 
 async def test_a_node_that_tells_of_countless_shells_fills_no_table(box):
     box.listed = [{"handle": f"shell-{number}"} for number in range(5000)]
-    await terminal.compare(box.server)
+    await comparing.compare(box.server)
     assert await in_thread(Shell.objects.count) <= rows.MOST_TOLD
 
 
@@ -719,10 +720,10 @@ async def test_what_is_typed_in_pieces_arrives_in_its_order_and_what_a_cut_dropp
 
 async def test_typing_nothing_costs_nothing():
     terminal_ = terminal.Terminal(None, None, None)  # type: ignore[arg-type]
-    terminal_.state, terminal_._types = terminal.State.LIVE, True
+    terminal_._visit.state, terminal_._visit.types = State.LIVE, True
     for _ in range(10):
         assert terminal_.typed(b"")
-    assert len(terminal_._typed) == 0
+    assert len(terminal_._visit.typed) == 0
 
 
 @pytest.mark.parametrize(

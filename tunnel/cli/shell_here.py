@@ -17,7 +17,7 @@ from tunnel.shells.terminal import Terminal
 
 
 class HostWay:
-    """A `tunnel.cli.shell_way.ShellWay`; `tunnel.shells.terminal.Page` towards the terminal."""
+    """A `tunnel.cli.shell_way.ShellWay`; `tunnel.shells.visit.Page` towards the terminal."""
 
     def __init__(self, console: Console, server: Server) -> None:
         self._login = HostLogin(console)

@@ -14,7 +14,8 @@ from servers.threads import in_thread
 from tunnel import presence
 from tunnel.models import Shell
 from tunnel.pages import terminal_words
-from tunnel.shells import rows, standing, terminal
+from tunnel.shells import rows, standing
+from tunnel.shells.comparing import compare
 
 SHOWN: Final = 50  # a node has at most 16 of its own; strays of a node that is away come on top
 SERVICE: Final = "shell"
@@ -38,7 +39,7 @@ async def shells_data(request: HttpRequest, pk: int) -> JsonResponse:
     """Answer with the live shells of a node, asked of the node itself where it can be."""
     found, there = await in_thread(_find, request, pk)
     if there:
-        await terminal.compare(found)
+        await compare(found)
     return JsonResponse({"shells": await in_thread(read, request, found)})
 
 
