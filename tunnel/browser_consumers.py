@@ -10,12 +10,12 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from channels.auth import AuthMiddlewareStack
-from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
 from tunnel import origins, viewers, worker
 from tunnel.live import TooManySubscribers, hub
+from tunnel.page_sockets import Message, PageSocket, refuse
 from tunnel.pages import listing, messages
 from tunnel.subscriptions import NO_LONGER_WELCOME, TRY_AGAIN, Subscription
 
@@ -25,13 +25,9 @@ log = logging.getLogger("tunnel.live")
 BEAT: Final = 5.0
 MAX_RECEIVED: Final = 20  # messages the page has no reason to send; who sends more is cut off
 
-Message = dict[str, Any]
 
-
-class EventsConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
-    """One live page. It takes no channel of the channel layer, so that no trouble there ends it."""
-
-    channel_layer_alias = None
+class EventsConsumer(PageSocket):
+    """One live page."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,30 +35,15 @@ class EventsConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no typ
         self._sender: asyncio.Task[None] | None = None
         self._received = 0
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run until the socket is gone; the subscription ends with it, whatever ends this task."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._leave()
-
-    async def dispatch(self, message: Message) -> None:
-        """Hand a message to its handler without Channels' hop to the database thread."""
-        if message["type"] == "websocket.connect":
-            await self._connect()
-        elif message["type"] == "websocket.receive":
-            await self._count()
-        elif message["type"] == "websocket.disconnect":
-            raise StopConsumer
-
-    async def _connect(self) -> None:
+    async def connect(self) -> None:
+        """Subscribe it, if somebody is logged in and asks for what there is."""
         viewer = viewers.of_scope(self.scope)
         try:
             wants = _wanted(self.scope.get("query_string", b""))
         except ValueError:
             viewer = None
         if viewer is None:
-            await _refuse(self.send)
+            await refuse(self.send)
             raise StopConsumer
         await self.send({"type": "websocket.accept"})
         await worker.current()  # what happens at other workers is heard by a worker only
@@ -76,7 +57,8 @@ class EventsConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no typ
             self._tell(self._subscription), name=f"live page of user {viewer.user}"
         )
 
-    async def _count(self) -> None:
+    async def receive(self, message: Message) -> None:  # noqa: ARG002 - whatever it says
+        """Count it."""
         self._received += 1
         if self._received > MAX_RECEIVED:
             await self.send({"type": "websocket.close", "code": NO_LONGER_WELCOME})
@@ -93,7 +75,8 @@ class EventsConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no typ
             log.debug("a live page is gone: %r", exc)
             hub.unsubscribe(subscription)
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
+        """End the subscription."""
         if self._subscription is not None:
             hub.unsubscribe(self._subscription)
         if self._sender is not None:
@@ -119,11 +102,6 @@ def _wanted(query: bytes) -> frozenset[int] | None:
     return None if values is None else listing.wanted(values)
 
 
-async def _refuse(send: Any) -> None:
-    """Answer the handshake with 403."""
-    await send({"type": "websocket.close", "code": NO_LONGER_WELCOME})
-
-
 _authenticated = AuthMiddlewareStack(EventsConsumer.as_asgi())
 
 
@@ -134,7 +112,7 @@ async def events_application(scope: Message, receive: Any, send: Any) -> None:
     """
     if not origins.ours(scope):
         log.warning("a browser socket from another site was refused origin=%s", origins.claimed(scope))
-        await _refuse(send)
+        await refuse(send)
         return
     try:
         await _authenticated(scope, receive, send)

@@ -5,7 +5,6 @@ import logging
 from typing import Any, Final
 
 from channels.auth import AuthMiddlewareStack
-from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
@@ -14,6 +13,7 @@ from servers.models import ApiToken, Server
 from servers.text import visible
 from servers.threads import in_thread
 from tunnel import origins, viewers, worker
+from tunnel.page_sockets import Message, PageSocket, refuse
 from tunnel.shells import messages, standing
 from tunnel.shells.messages import Ack, Answer, Attach, BadMessage, End, Open, Ping, Resize
 from tunnel.shells.standing import AnyLogin, Login, Standing, TokenLogin
@@ -28,13 +28,9 @@ MAX_BINARY: Final = 64 * 1024  # bytes typed in one message; a paste comes in pi
 
 _TOKEN: Final = "tunnel.token"  # noqa: S105 - where the scope holds the token that was shown
 
-Message = dict[str, Any]
 
-
-class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
-    """One terminal page. It takes no channel of the channel layer, so that no trouble there ends it."""
-
-    channel_layer_alias = None
+class ShellConsumer(PageSocket):
+    """One terminal page. When its socket is gone the terminal goes too, and the shell stays."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -45,28 +41,13 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         self._login: AnyLogin | None = None
         self._server: Server | None = None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run until the socket is gone; the terminal goes with it, the shell stays."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._leave()
-
-    async def dispatch(self, message: Message) -> None:
-        """Hand a message to its handler without Channels' hop to the database thread."""
-        if message["type"] == "websocket.connect":
-            await self._connect()
-        elif message["type"] == "websocket.receive":
-            await self._receive(message)
-        elif message["type"] == "websocket.disconnect":
-            raise StopConsumer
-
     # -- the page's side -----------------------------------------------------------------------------
 
-    async def _connect(self) -> None:
+    async def connect(self) -> None:
+        """Let in who may have a terminal here."""
         found = await self._admit()
         if found is None:
-            await _refuse(self.send)
+            await refuse(self.send)
             raise StopConsumer
         login, stood = found
         self._login, self._server = login, stood.server
@@ -84,7 +65,8 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
         stood = await in_thread(_stand, login, agent_id)
         return (login, stood) if isinstance(stood, Standing) else None
 
-    async def _receive(self, message: Message) -> None:
+    async def receive(self, message: Message) -> None:
+        """Take what was typed or said."""
         data = message.get("bytes")
         if data is not None:
             await self._typed(data)
@@ -150,7 +132,8 @@ class ShellConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no type
     def _give_up(self) -> None:
         self._life = asyncio.create_task(self._close(NORMAL), name="tunnel terminal page")
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
+        """End the terminal."""
         if self._patience is not None:
             self._patience.cancel()
         if self._life is not None:
@@ -196,11 +179,6 @@ def _stand(login: AnyLogin, agent_id: str) -> standing.Standing | standing.Shown
     return standing.ShownOut("deleted") if pk is None else standing.read(login, pk)
 
 
-async def _refuse(send: Any) -> None:
-    """Answer the handshake with 403."""
-    await send({"type": "websocket.close", "code": NO_LONGER_WELCOME})
-
-
 _plain = ShellConsumer.as_asgi()
 _authenticated = AuthMiddlewareStack(_plain)
 
@@ -213,7 +191,7 @@ async def shell_application(scope: Message, receive: Any, send: Any) -> None:
     shown = origins.token_shown(scope)
     if shown is None and not origins.ours(scope):
         log.warning("a terminal from another site was refused origin=%s", origins.claimed(scope))
-        await _refuse(send)
+        await refuse(send)
         return
     try:
         if shown is None:
@@ -222,7 +200,7 @@ async def shell_application(scope: Message, receive: Any, send: Any) -> None:
         token = await in_thread(tokens.find, shown)
         if token is None:
             log.warning("a terminal was refused: the token is worth nothing")
-            await _refuse(send)
+            await refuse(send)
             return
         await _plain({**scope, _TOKEN: token}, receive, send)
     except DatabaseError as exc:
