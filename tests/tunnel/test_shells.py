@@ -5,6 +5,7 @@ import json
 import tracemalloc
 import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,17 +19,19 @@ from django.utils import timezone
 
 from agent_client.protocol import Code
 from agent_client.protocol.messages import Command
+from agent_client.settings import LONGEST_SHELL_KEEP
 from servers import identity, tokens
+from servers.access import CONSOLE
 from servers.models import ApiToken, CommandRecord, Grant, Server, ServerGroup
 from servers.threads import in_thread
 from tests.tunnel.nodes import Node
 from tests.tunnel.waiting import until
 from tunnel import worker as worker_module
 from tunnel.handshake import Admission
-from tunnel.models import Shell, ShellEnd, ShellViewer
+from tunnel.models import Recording, Session, Shell, ShellEnd, ShellViewer, Worker
 from tunnel.routing import websocket_urlpatterns
 from tunnel.sessions import Welcome
-from tunnel.shells import company, comparing, joining, messages, rows, terminal, typed
+from tunnel.shells import company, comparing, joining, messages, rounds, rows, terminal, typed
 from tunnel.shells.rows import Size
 from tunnel.shells.state import State
 
@@ -48,6 +51,7 @@ class Box:
         self.kept_from = 0  # what was written before is kept no more
         self.listed: Any = None  # what it says its shells are, if not those it has
         self.refusals: dict[str, Code] = {}  # of an action; the first time it is asked for
+        self.silent = False  # a shell is opened and the answer is lost
         self.node: Node
 
     async def connect(self) -> "Box":
@@ -91,6 +95,8 @@ class Box:
         elif command.action == "open":
             handle = uuid.uuid4().hex
             self.outputs[handle] = b""
+            if self.silent:
+                return
             data = {"handle": handle, "offset": 0, "shell": "/bin/sh", "cols": 80, "rows": 24}
             self.streams[node.open(command, data)] = handle
         elif command.action == "attach":
@@ -621,6 +627,90 @@ async def test_a_shell_that_ended_while_nobody_looked_is_no_live_one(box, pages)
     await in_thread(rows.compare, box.server, told)
     shell = await in_thread(lambda: Shell.objects.get())
     assert (str(shell.pk), shell.end, shell.exit_code) == (opened["shell"], ShellEnd.EXITED, 4)
+
+
+def left_alone(server: Server, handle: str) -> Shell:
+    """A shell that was opened long ago and is looked at by nobody."""
+    shell = rows.opened(server, handle, "/bin/sh", CONSOLE)
+    Shell.objects.filter(pk=shell.pk).update(opened_at=timezone.now() - timedelta(days=30))
+    return shell
+
+
+async def test_the_background_worker_ends_shells_that_their_nodes_know_no_more(box, pages, monkeypatch):
+    page = await pages("ann")
+    await page.open()
+    lost = await in_thread(left_alone, box.server, "lost")
+    await in_thread(left_alone, (await in_thread(identity.create, "web-02"))[0], "away")
+    assert await rounds.Rounds("me").go() == 1
+    await in_thread(lost.refresh_from_db)
+    assert lost.end == ShellEnd.GONE
+    assert await in_thread(Shell.objects.filter(ended_at=None, server=box.server).count) == 1
+    assert await rounds.Rounds("another").go() == 0  # one process goes round
+    assert [one.action for one in box.asked].count("list") == 1
+    assert await rounds.Rounds("me").go() == 0  # what somebody looks at is known to live
+
+
+async def test_a_round_asks_some_nodes_and_the_next_one_those_behind_them(box, monkeypatch):
+    asked: list[str] = []
+
+    async def compared(server: Server) -> bool:
+        asked.append(server.agent_id)
+        return True
+
+    def node(number: int) -> None:
+        server, _ = identity.create(f"more-{number}")
+        left_alone(server, "h")
+        worker = Worker.objects.get()
+        Session.objects.create(server=server, worker=worker, secret_version=1)
+
+    for number in range(5):
+        await in_thread(node, number)
+    monkeypatch.setattr(rounds, "compare", compared)
+    monkeypatch.setattr(rounds, "MOST_ASKED", 2)
+    mine = rounds.Rounds("me")
+    assert [await mine.go() for _ in range(4)] == [2, 2, 1, 2]
+    assert asked == ["more-0", "more-1", "more-2", "more-3", "more-4", "more-0", "more-1"]
+
+
+async def test_a_shell_of_a_node_that_was_away_for_longer_than_any_lives_is_over_until_the_node_tells_otherwise(
+    box,
+):
+    def away_for(days: int) -> str:
+        Session.objects.update(closed_at=timezone.now() - timedelta(days=days))
+        rounds.end_lost()
+        shell.refresh_from_db()
+        return shell.end
+
+    def back() -> tuple[str, Any]:
+        rows.compare(box.server, [{"handle": "h"}])
+        shell.refresh_from_db()
+        recording = Recording.objects.get()
+        return shell.end, recording.ended_at
+
+    shell = await in_thread(left_alone, box.server, "h")
+    recorded = {"shell": shell, "server": box.server, "cols": 80, "rows": 24}
+    await in_thread(lambda: Recording.objects.create(end="gone", ended_at=timezone.now(), **recorded))
+    assert await in_thread(away_for, 6) == ""
+    assert await in_thread(away_for, 8) == ShellEnd.GONE
+    assert await in_thread(back) == ("", None)
+    assert rounds.LONGEST.total_seconds() == LONGEST_SHELL_KEEP
+
+
+async def test_a_shell_whose_opening_was_never_answered_is_found_in_the_nodes_list(box, pages, monkeypatch):
+    monkeypatch.setattr(joining, "OPEN_TIMEOUT", 0.2)
+    box.silent = True
+    page = await pages("ann")
+    await page.say("open", lang="en", **SIZE)
+    await page.heard("state", state="ended")
+    assert await in_thread(Shell.objects.count) == 0
+    assert await rounds.Rounds("me").go() == 1
+    shell = await in_thread(lambda: Shell.objects.get())
+    assert (shell.handle, shell.opener) == (next(iter(box.outputs)), "")
+    eve = await pages("eve", "open_shell", "change")
+    assert (await eve.attach(str(shell.pk)))["write"] is True
+    await eve.say("end")
+    await eve.heard("state", state="ended")
+    assert (await in_thread(lambda: Shell.objects.get())).end == ShellEnd.CLOSED
 
 
 async def test_who_opened_a_shell_ends_it_for_all(box, pages):

@@ -10,12 +10,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from servers.access import Actor, person
 from servers.models import Server
 from servers.redaction import bounded
-from tunnel.models import Shell, ShellEnd, ShellViewer
+from tunnel.models import Recording, RecordingEnd, Shell, ShellEnd, ShellViewer
 
 LEASE: Final = timedelta(seconds=20)  # a viewer whose worker died is shown so long; it is renewed each 5 s
 MAX_HANDLE: Final = 128  # characters, as an agent names its shells
@@ -89,6 +90,7 @@ def open_of(server: Server, actor: Actor) -> int:
 def compare(server: Server, told: list[Any]) -> None:
     """Take the node's own list of its shells: end those it knows no more, and write down those we did not know.
 
+    A shell that was believed gone because its node was away for long lives on when it is in the list after all.
     A shell is not ours when the worker that opened it died before it wrote so. What a node says beyond what any node
     has is not read: each entry may become a row.
     """
@@ -97,6 +99,7 @@ def compare(server: Server, told: list[Any]) -> None:
         one["handle"]: one for one in listed if is_handle(one.get("handle"))
     }
     mine = Shell.objects.filter(server=server)
+    _take_back(mine, [handle for handle, one in there.items() if not _is_code(one.get("exitCode"))])
     gone = mine.filter(ended_at=None, opened_at__lt=Now() - YOUNG).exclude(handle__in=there)
     gone.update(ended_at=Now(), end=ShellEnd.GONE)
     codes = {handle: one["exitCode"] for handle, one in there.items() if _is_code(one.get("exitCode"))}
@@ -109,6 +112,13 @@ def compare(server: Server, told: list[Any]) -> None:
         if handle not in known and handle not in codes
     ]
     Shell.objects.bulk_create(strays, ignore_conflicts=True)
+
+
+def _take_back(shells: QuerySet[Shell], alive: list[str]) -> None:
+    """Let shells live on that were believed gone and are not, and their recordings with them."""
+    if shells.filter(handle__in=alive, end=ShellEnd.GONE).update(ended_at=None, end=""):
+        believed = Recording.objects.filter(shell__in=shells, shell__ended_at=None, removed_at=None)
+        believed.filter(end=RecordingEnd.GONE).update(ended_at=None, end="")
 
 
 def _is_code(code: object) -> bool:

@@ -8,25 +8,30 @@ from channels.worker import Worker
 from django.core.management.base import CommandError, CommandParser
 
 from tunnel import layers
-from tunnel.background import keep_sweeping
+from tunnel.background import NAME, keep_sweeping
 from tunnel.layers import Kind
+from tunnel.shells.rounds import Rounds
 from tunnel.worker import BACKGROUND, JOBS
 
 
 class SweepingWorker(Worker):  # type: ignore[misc] # Channels has no types
-    """Takes jobs, and sweeps by itself."""
+    """Takes jobs, and by itself sweeps and goes round over the shells."""
 
     async def handle(self) -> None:
         """Run until told to stop."""
-        sweeping = asyncio.create_task(keep_sweeping(), name="tunnel sweep")
+        tasks = [
+            asyncio.create_task(keep_sweeping(), name="tunnel sweep"),
+            asyncio.create_task(Rounds(NAME).keep_going(), name="tunnel rounds over shells"),
+        ]
         try:
             await super().handle()
         finally:
-            sweeping.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 class Command(runworker.Command):  # type: ignore[misc] # Channels has no types
-    """Run background work: write figures, end sessions of dead workers, prune."""
+    """Run background work: write figures, end sessions of dead workers and lost shells, prune."""
 
     help = "Runs background work. With no channels named: the tunnel's own, on the layer `jobs`."
 
