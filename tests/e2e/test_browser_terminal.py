@@ -461,6 +461,24 @@ def test_modes_that_were_set_before_what_is_kept_outlive_a_refresh(opened, tmp_p
         made.press("Control+c")
 
 
+LOST = """
+from datetime import timedelta
+from django.utils import timezone
+from tunnel.models import Shell
+Shell.objects.create(server_id=%d, handle="lost")
+Shell.objects.update(opened_at=timezone.now() - timedelta(minutes=1))
+"""
+
+
+def test_the_background_worker_asks_the_node_and_ends_what_it_knows_no_more(cluster, node):
+    cluster.python(LOST % node)
+    cluster.start_background()
+    ends = "SELECT \"end\" FROM tunnel_shell WHERE handle='lost'"
+    until(lambda: cluster.sql(ends) == [("gone",)], 30, "the lost shell is over")
+    cluster.kill("background", signal.SIGTERM)
+    assert "Traceback" not in cluster.log("background")
+
+
 def test_a_killed_agent_is_said_and_its_shell_is_gone_when_it_is_back(cluster, browser, logins, tmp_path):
     secret = cluster.add("web-02")
     pk = cluster.sql("SELECT id FROM servers WHERE agent_id='web-02'")[0][0]
