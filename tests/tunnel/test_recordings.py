@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.files.storage import storages
@@ -166,7 +167,7 @@ def test_an_old_file_is_removed_and_its_row_tells_when(shell):
 def test_without_a_storage_for_recordings_nothing_is_recorded_and_who_asked_for_it_is_told(settings):
     assert shelf.wanted()
     assert checks.recordings_have_a_storage() == []
-    settings.STORAGES = {name: one for name, one in settings.STORAGES.items() if name != shelf.ALIAS}
+    without_storage(settings)
     assert not shelf.wanted()
     assert checks.recordings_have_a_storage() == []
     settings.TUNNEL_RECORD_SHELLS = True
@@ -174,6 +175,41 @@ def test_without_a_storage_for_recordings_nothing_is_recorded_and_who_asked_for_
     assert message.id == "tunnel.W029"
     settings.TUNNEL_RECORD_SHELLS = False
     assert checks.recordings_have_a_storage() == []
+
+
+def without_storage(settings: Any) -> None:
+    settings.STORAGES = {name: one for name, one in settings.STORAGES.items() if name != shelf.ALIAS}
+
+
+def test_a_panel_that_took_its_storage_away_says_so_and_prunes_the_rest(shell, settings, caplog):
+    task = rows.begin(shell.pk, SIZE, "a")
+    data, written = part(5, "hello")
+    rows.add(task.turn, 0, task.opening + data, written)
+    rows.end(task.turn, RecordingEnd.EXITED, 0)
+    Recording.objects.filter(pk=task.turn.recording).update(ended_at=timezone.now() - timedelta(days=31))
+    client = browser("watcher", "view_recording")
+    without_storage(settings)
+    for address in (f"/admin/tunnel/recordings/{task.turn.recording}/", "/admin/tunnel/recording/"):
+        assert client.get(address).status_code == 200
+    page = client.get(f"/admin/tunnel/recordings/{task.turn.recording}/").content.decode()
+    assert "no storage for recordings any more" in page
+    assert "Download" not in page
+    answer = client.get(f"/admin/tunnel/recordings/{task.turn.recording}/cast/")
+    assert (answer.status_code, "no storage for recordings" in answer.content.decode()) == (503, True)
+    assert not CommandRecord.objects.exists()
+    Shell.objects.update(ended_at=timezone.now() - timedelta(days=91))
+    pruned = background.prune()
+    assert (pruned["recordings"], pruned["shells"]) == (0, 1)
+    assert "old recordings cannot be removed" in caplog.text
+
+
+async def test_what_was_being_recorded_ends_where_there_is_no_storage_any_more(shell, settings):
+    task = await in_thread(rows.begin, shell.pk, SIZE, "a")
+    without_storage(settings)
+    writer = recorder.Recorder(task)
+    writer._pen.output(0.0, b"what another settings file had it keep")
+    await asyncio.wait_for(writer.run(), 10)
+    assert (await in_thread(lambda: Recording.objects.get())).end == RecordingEnd.SWITCHED_OFF
 
 
 @pytest.mark.parametrize(

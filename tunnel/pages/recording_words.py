@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 
 from servers.text import visible
 from tunnel.models import Recording
+from tunnel.recordings import shelf
 
 
 def facts(found: Recording) -> list[tuple[str, str]]:
@@ -43,6 +44,19 @@ def end(found: Recording) -> str:
         how
         if found.exit_code is None
         else gettext("%(how)s, exit code %(code)d") % {"how": how, "code": found.exit_code}
+    )
+
+
+def out_of_reach(found: Recording) -> str:
+    """Return why the file cannot be had, or nothing."""
+    return removed(found) or ("" if shelf.is_there() else nowhere())
+
+
+def nowhere() -> str:
+    """Return that the panel has no storage for recordings any more."""
+    return gettext(
+        "The panel’s settings name no storage for recordings any more (STORAGES, tunnel_recordings). "
+        "The file plays again once they do."
     )
 
 

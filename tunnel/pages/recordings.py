@@ -47,6 +47,8 @@ async def recording_cast(request: HttpRequest, recording: uuid.UUID) -> HttpResp
     found, names = await in_thread(_opened, request, recording, "download" if keep else "watch")
     if found.removed_at is not None:
         return HttpResponseGone(gettext("This recording was removed because of its age."))
+    if not shelf.is_there():
+        return HttpResponse(recording_words.nowhere(), status=503)
     response = StreamingHttpResponse(_joined(found, names), content_type=CONTENT_TYPE)
     if keep:
         response.headers["Content-Disposition"] = f'attachment; filename="{_file_name(found)}"'
@@ -67,7 +69,7 @@ def recording(request: HttpRequest, recording: uuid.UUID) -> HttpResponse:
         "server": found.server,
         "recording": found,
         "facts": recording_words.facts(found),
-        "removed": recording_words.removed(found),
+        "out_of_reach": recording_words.out_of_reach(found),
         "tabs": panels.tabs(request, found.server),
         "download": f"{cast}?download=1",
         "config": _config(cast),
@@ -94,7 +96,7 @@ def find(request: HttpRequest, pk: uuid.UUID) -> Recording:
 
 def _opened(request: HttpRequest, pk: uuid.UUID, action: str) -> tuple[Recording, list[str]]:
     found = find(request, pk)
-    if found.removed_at is None and request.method != "HEAD":
+    if found.removed_at is None and shelf.is_there() and request.method != "HEAD":
         _note(request, found.server, found, action)
     return found, rows.part_names(found)
 

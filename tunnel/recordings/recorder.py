@@ -231,7 +231,8 @@ class Recorder:
 
     async def _finish(self, over: _Over) -> None:
         self._pen.finish(self._now())
-        await self._surely(self._store)
+        if shelf.is_there():
+            await self._surely(self._store)
         await self._surely(partial(_lane.run, self._end, over))
         log.info("a recording ended: %s recording=%s", over.how.value, self._name, extra=self._fields)
 

@@ -185,6 +185,10 @@ def remove_old() -> int:
     old = Recording.objects.filter(
         ended_at__lt=Now() - timedelta(days=settings.KEEP_RECORDINGS), removed_at=None
     )
+    if not shelf.is_there():  # the panel keeps recordings no more; whatever else is too old must still go
+        if old.exists():
+            log.warning("old recordings cannot be removed: the settings name no storage for recordings")
+        return 0
     count = 0
     for recording in _each(old):
         shelf.remove(recording)

@@ -49,7 +49,7 @@
     page.dataset.state = "plain";
   };
 
-  if (page.dataset.state === "removed") return;
+  if (page.dataset.state === "out-of-reach") return;
   start().catch((error) => {
     page.dataset.state = "failed";
     say(config.words.failed.replace("{why}", error.message));
