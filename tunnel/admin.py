@@ -8,7 +8,12 @@ from django.urls import URLPattern, path, reverse
 
 from servers import access
 from servers.admin import base
-from tunnel import admin_history, admin_recordings, admin_servers  # noqa: F401 - importing registers them
+from tunnel import (  # noqa: F401 - importing registers them
+    admin_history,
+    admin_recordings,
+    admin_servers,
+    admin_shells,
+)
 from tunnel.models import Node
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ _OF_REFUSAL: list[Any] = ["on_server", "reason", "from_address", "times", "first
 class OpenFilter(admin.SimpleListFilter):
     """Narrows sessions to those that are open or ended."""
 
+    ended = "closed_at"  # the column that says when
     title = _("state")
     parameter_name = "state"
 
@@ -38,11 +39,11 @@ class OpenFilter(admin.SimpleListFilter):
         """Offer both."""
         return [("open", _("Open")), ("ended", _("Ended"))]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
         """Return the chosen ones."""
         if self.value() is None:
             return queryset
-        return queryset.filter(closed_at__isnull=self.value() == "open")
+        return queryset.filter(**{f"{self.ended}__isnull": self.value() == "open"})
 
 
 class OfLink(HistoryAdmin):

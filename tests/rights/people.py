@@ -14,7 +14,7 @@ from servers import tokens, transports
 from servers.models import ApiToken, CommandRecord, Grant, Server, ServerGroup, Tag
 from servers.rights import PERMISSIONS
 from tests.servers.conftest import Wire
-from tunnel.models import Recording, Refusal, RefusalReason, Session, Worker
+from tunnel.models import Recording, Refusal, RefusalReason, Session, Shell, Worker
 
 NAME = "Zebra-7 of this world"  # stands in no page of its own
 AGENT_ID = "agent-zebra"
@@ -76,6 +76,7 @@ class World:
             "version": server.secret_version,
             "session": session.pk,
             "refusal": refusal.pk,
+            "shell": Shell.objects.get_or_create(server=server, handle="h")[0].pk,
             "recording": self.recording(server).pk,
             "commandrecord": command.pk,
             "servergroup": group.pk,

@@ -136,6 +136,7 @@ TABLE: dict[str, list[Row]] = {
     **history("servers/commandrecord"),
     **history("tunnel/session"),
     **history("tunnel/refusal"),
+    **history("tunnel/shell"),
     **history("tunnel/recording", WATCHING, WATCHING | {"elsewhere"}),
     **edited("servers/servergroup", GROUPS),
     **edited("servers/tag", TAGS),
@@ -249,6 +250,7 @@ def test_no_other_route_of_the_site_says_anything_of_servers():
 LISTS = ("admin/tunnel/nodes/", "admin/tunnel/nodes/data/", "admin/servers/server/", "api/tunnel/v1/servers/")
 LISTS += ("api/tunnel/v1/commands/", "api/tunnel/v1/sessions/")
 LISTS += ("admin/servers/commandrecord/", "admin/tunnel/session/", "admin/tunnel/refusal/")
+LISTS += ("admin/tunnel/shell/",)
 CALLS = [(route, row) for route, rows in TABLE.items() for row in rows]
 
 

@@ -18,13 +18,14 @@ from django.utils import timezone
 from servers import identity
 from servers.models import Grant, Server, ServerGroup
 from tunnel import presence, refusals, sessions
-from tunnel.models import CloseReason, Refusal, RefusalReason, Session, Worker
+from tunnel.models import CloseReason, Recording, Refusal, RefusalReason, Session, Shell, Worker
 from tunnel.presence import State
 
 pytestmark = pytest.mark.django_db
 SERVERS = "/admin/servers/server/"
 SESSIONS = "/admin/tunnel/session/"
 REFUSALS = "/admin/tunnel/refusal/"
+SHELLS = "/admin/tunnel/shell/"
 EVIL = "<script>alert(1)</script>\x1b[31m\u202e"
 
 
@@ -192,12 +193,15 @@ def test_hostile_words_of_agents_are_text_in_pages_and_export(admin_client, work
     assert not any("\x1b" in value for value in table[1])
 
 
-@pytest.mark.parametrize("url", [SESSIONS, REFUSALS])
+@pytest.mark.parametrize("url", [SESSIONS, REFUSALS, SHELLS])
 def test_history_costs_a_constant_number_of_queries(admin_client, worker, url):
     def grow(count: int) -> int:
         for _ in range(count):
             server = make(f"web {Server.objects.count()}", worker, ended=timedelta(minutes=3))
             refusals.write(server.agent_id, RefusalReason.WRONG_SECRET, "203.0.113.9")
+            recorded = {"cols": 80, "rows": 24, "shell": Shell.objects.create(server=server, handle="h")}
+            Recording.objects.create(server=server, **recorded)
+            Shell.objects.create(server=server, handle="not recorded")
         with CaptureQueriesContext(connection) as queries:
             admin_client.get(url)
         return len(queries)
@@ -220,6 +224,55 @@ def test_a_server_with_all_its_history_can_be_deleted_and_the_page_counts_it(adm
     assert str(Session.objects.first().pk) not in page
     assert admin_client.post(delete, {"post": "yes"}).status_code == 302
     assert not Session.objects.exists()
+
+
+def shell_of(server: Server) -> uuid.UUID:
+    return Shell.objects.get(server=server, handle="its-handle").pk
+
+
+# Shells ----------------------------------------------------------------------------------------------------------
+
+
+def test_who_opened_which_shell_and_how_it_ended_is_read_and_nothing_else(client, staff, worker):
+    mine, other = make("mine", worker), make("other", worker)
+    staff.servers.add(mine)
+    for server in (mine, other):
+        shell = Shell.objects.create(
+            server=server,
+            handle="its-handle",
+            opener=f"ann {EVIL}",
+            program="/bin/zsh",
+            opened_at=timezone.now() - timedelta(hours=2),
+            ended_at=timezone.now(),
+            end="exited",
+            exit_code=7,
+        )
+        Recording.objects.create(server=server, shell=shell, cols=80, rows=24)
+    live = Shell.objects.create(server=mine, handle="another", opener="bob")
+    shown = text(client.get(SHELLS))
+    assert "its program ended, exit code 7" in shown
+    assert "2:00:00" in shown
+    assert "still open" in shown
+    assert ">ann " in shown
+    assert "other" not in shown
+    assert "/admin/tunnel/recordings/" not in shown, "who may not watch is not even told that there is one"
+    assert "<script>alert" not in client.get(SHELLS).content.decode()
+    assert "bob" not in text(client.get(SHELLS, {"q": "zsh"}))
+    assert ">ann " not in text(client.get(SHELLS, {"state": "open"}))
+    for page in (SHELLS, f"{SHELLS}{shell_of(mine)}/change/"):
+        assert "its-handle" not in text(client.get(page))
+    assert "exit code 7" not in text(client.get(SHELLS, {"q": "its-handle"}))
+    assert client.get(SHELLS, {"handle__startswith": "its"}).status_code in (302, 400)
+    assert client.post(f"{SHELLS}{live.pk}/change/", {"opener": "eve"}).status_code == 403
+    assert client.post(f"{SHELLS}{live.pk}/delete/", {"post": "yes"}).status_code == 403
+    sent = {"action": "export_csv", "_selected_action": [row.pk for row in Shell.objects.all()]}
+    table = list(csv.reader(io.StringIO(client.post(SHELLS, sent).content.decode("utf-8-sig"))))
+    assert {row[1] for row in table[1:]} == {"mine"}
+    Grant.objects.update(permissions=["view", "view_recording"])
+    recording = Recording.objects.get(server=mine)
+    assert f'href="/admin/tunnel/recordings/{recording.pk}/"' in text(client.get(SHELLS))
+    Recording.objects.update(removed_at=timezone.now())
+    assert "/admin/tunnel/recordings/" not in text(client.get(SHELLS))
 
 
 # The wait --------------------------------------------------------------------------------------------------------
