@@ -366,6 +366,10 @@ def test_search_finds_copies_and_lists_who_else_is_there(cluster, opened, node):
         made.page.click("[data-yt=more] summary")
         made.page.click("[data-yt=copy-all]")
         until(lambda: "\n299\n300\n" in made.page.evaluate("navigator.clipboard.readText()"), 5, "copied")
+        made.page.click("[data-yt=more] summary")
+        made.page.click("[data-yt=share]")
+        watch = f"{made.page.url.split('?')[0]}?shell={made.shell}&watch=1"
+        until(lambda: made.page.evaluate("navigator.clipboard.readText()") == watch, 5, "a link to watch")
         page = made.page.context.new_page()
         page.goto(f"{origin(cluster, 'holder')}/admin/tunnel/nodes/{node}/")
         mine = page.locator(f".yt-shell:has(a[href*='{made.shell}'])")
@@ -500,7 +504,13 @@ def test_a_killed_agent_is_said_and_its_shell_is_gone_when_it_is_back(cluster, b
         try:
             expect(made.page.locator("#yt-terminal")).to_have_attribute("data-state", "ended", timeout=60_000)
             expect(made.state).to_contain_text("the node knows this shell no more")
+            agent.process.send_signal(signal.SIGSTOP)
             made.press("Enter")
+            expect(made.state).to_contain_text("Opening a shell on web-02", timeout=20_000)
+            made.page.clock.install()
+            made.page.clock.fast_forward(6000)
+            expect(made.state).to_contain_text("Waiting for web-02 to answer")
+            agent.process.send_signal(signal.SIGCONT)
             made.live()
         finally:
             agent.stop()

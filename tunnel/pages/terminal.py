@@ -14,7 +14,9 @@ from django.views.decorators.http import require_safe
 
 from servers import access, panels, second_factor
 from servers.models import Server
+from servers.tabs import history_url
 from servers.text import visible
+from tunnel.models import Shell
 from tunnel.pages import server as server_page
 from tunnel.pages import shells, terminal_words
 from tunnel.shells import standing
@@ -47,6 +49,7 @@ def terminal(request: HttpRequest, pk: int) -> HttpResponse:
         "title": visible(found.name),
         "server": found,
         "tabs": panels.tabs(request, found),
+        "history": history_url(request, Shell, found),
         "config": {**_config(request, found), "shells": live},
     }
     return TemplateResponse(request, "tunnel/terminal.html", context)

@@ -8,6 +8,9 @@ from django.utils.translation import gettext
 def of_script() -> dict[str, Any]:
     """Return them; `{name}` marks what the script fills in."""
     return {
+        "connecting": gettext("Connecting…"),
+        "slowPanel": gettext("Waiting for the panel to answer, {seconds} s"),
+        "slowNode": gettext("Waiting for {node} to answer, {seconds} s"),
         "opening": gettext("Opening a shell on {node}…"),
         "joining": gettext("Joining the shell…"),
         "waiting": gettext("Waiting for {node}: {why}"),
@@ -49,6 +52,7 @@ def of_script() -> dict[str, Any]:
         "pasteSize": gettext("Paste {size} into the terminal?"),
         "pasteTooLong": gettext("This is {size}, at most {most} can be pasted. Upload a file instead."),
         "noClipboard": gettext("The browser does not let this page read the clipboard: press Ctrl+Shift+V."),
+        "shared": gettext("Link copied. Who may open shells on this server can watch with it, not type."),
         "copied": gettext("Copied"),
         "notCopied": gettext("The browser did not let this page copy: select the text and press Ctrl+C."),
         "wantsToCopy": gettext("The program on the node wants to put {size} into your clipboard."),

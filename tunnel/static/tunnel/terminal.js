@@ -14,6 +14,7 @@
   const PING = 5000; // ms
   const PIECE = 32 * 1024; // bytes typed in one message
   const SETTLE = 100; // ms; a window that is dragged has many sizes
+  const SLOW = 5000; // ms without a shell after which the page says what it waits for
   const DENIED_AFTER = 2; // dials without an answer, after which the page asks whether its login still counts
 
   // This person may have no terminal here now; the shell may well run on.
@@ -32,6 +33,8 @@
   let fresh = true; // nothing of the shell is on the screen yet
   let typedBefore = false;
   let lostAt = 0;
+  let since = Date.now(); // when this state began
+  let waitsFor = ""; // what the panel said of why there is no shell yet
   let trips = { panel: null, node: null };
   let pinged = new Map();
   let pings = 0;
@@ -71,15 +74,28 @@
     return fill(state === "cut" ? words.panelLost : words.lost, { seconds });
   };
 
+  /** What a page says that never had a shell; after a while, what it waits for. */
+  const openingWords = () => {
+    const node = config.name;
+    const seconds = Math.round((Date.now() - since) / 1000);
+    if (state === "opening" && waitsFor) return fill(words.waiting, { node, why: why(waitsFor) });
+    if (seconds * 1000 < SLOW) return state !== "opening" ? words.connecting : fill(shell ? words.joining : words.opening, { node });
+    return fill(state === "opening" ? words.slowNode : words.slowPanel, { node, seconds });
+  };
+
   const say = (text) => write(part("state"), text);
   const show = () => {
-    page.dataset.state = state;
+    page.dataset.state = state === "connecting" ? "opening" : state;
+    part("share").hidden = fresh || state === "ended";
     if (state === "live") say(liveWords());
-    else if ((state === "lost" || state === "cut") && shell) say(lostWords());
+    else if (state === "ended") return;
+    else if (fresh) say(openingWords());
+    else say(lostWords());
   };
 
   const become = (next) => {
     if ((next === "lost" || next === "cut") && state !== "lost" && state !== "cut") lostAt = Date.now();
+    if (next !== state) since = Date.now();
     state = next;
     show();
   };
@@ -235,6 +251,7 @@
     else if (again) tools.notice(said.gap ? fill(words.backGap, { size: tools.size(said.gap) }) : typedBefore ? words.backTyped : words.back);
     fresh = false;
     typedBefore = false;
+    show();
     takeSize(said);
     fit();
     if (asked.cols !== told.cols || asked.rows !== told.rows) send({ t: "resize", ...asked });
@@ -270,7 +287,10 @@
     else if (said.state === "lost") {
       typedBefore = said.typed === true;
       become("lost");
-    } else if (said.why) say(fill(words.waiting, { node: config.name, why: why(said.why) }));
+    } else if (said.why) {
+      waitsFor = said.why;
+      show();
+    }
   };
 
   const hears = {
@@ -304,11 +324,9 @@
     const size = { ...asked };
     if (shell) {
       become(fresh ? "opening" : "lost");
-      if (fresh) say(words.joining);
       send({ t: "attach", shell, offset: fresh ? 0 : received, write: wantsToType, ...size });
     } else {
       become("opening");
-      say(fill(words.opening, { node: config.name }));
       send({ t: "open", lang: navigator.language || "", ...size });
     }
     ping();
@@ -317,6 +335,7 @@
   const lost = () => {
     if (state === "ended") return;
     lines += 1; // what is still on its way into the screen was counted when it came
+    waitsFor = "";
     become("cut");
     failures += 1;
     if (failures >= DENIED_AFTER) askWhetherWelcome();
@@ -390,6 +409,10 @@
     wantsToType = true;
     location.assign(`${config.page}?${new URLSearchParams({ shell })}`);
   });
+  part("share").addEventListener("click", () => {
+    const page = new URL(`${config.page}?${new URLSearchParams({ shell, watch: "1" })}`, location.href);
+    tools.copy(page.href, words.shared);
+  });
   part("end").addEventListener("click", () => tools.ask(part("end-words").content.textContent, "", () => send({ t: "end" })));
 
   const useWebgl = async () => {
@@ -421,5 +444,5 @@
   if (window.visualViewport) window.visualViewport.addEventListener("resize", fit);
   live.dial();
   setInterval(() => live.open() && ping(), PING);
-  setInterval(() => (state === "lost" || state === "cut") && show(), 1000);
+  setInterval(() => state !== "live" && show(), 1000);
 })();

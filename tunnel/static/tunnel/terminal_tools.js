@@ -82,12 +82,12 @@ const yumnaTools = (page, term, config, { fit, resume }) => {
     return done;
   };
 
-  const copy = async (text) => {
+  const copy = async (text, said = words.copied) => {
     try {
       await navigator.clipboard.writeText(text);
-      notice(words.copied);
+      notice(said);
     } catch {
-      notice(copyByField(text) ? words.copied : words.notCopied);
+      notice(copyByField(text) ? said : words.notCopied);
     }
   };
 
