@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,14 @@ from tunnel.cli.keyboard import Escape, Escapes
 pytestmark = pytest.mark.e2e
 PATIENCE = 60.0
 SCOPES = ["view", "open_shell"]
+# A shell that runs the program as a job; a typed line sends it on in the background, another one brings it back.
+JOB = (
+    "bash",
+    "-c",
+    'set -m; "$@"; echo it stopped; read; bg; until jobs -s | grep -q .; do sleep .1; done; '
+    "echo it waits; read; fg >/dev/null",
+    "job",
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +71,13 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
 class Typist:
     """The program on a terminal, and what it showed."""
 
-    def __init__(self, panel: Panel, end: str, *words: str) -> None:
+    def __init__(self, panel: Panel, end: str, *words: str, inside: Sequence[str] = ()) -> None:
         self.ours, self.theirs = pty.openpty()
         self.size(80, 24)
         self.before = termios.tcgetattr(self.theirs)
         self.shown = b""
         self.process = subprocess.Popen(
-            [*panel.command(end), "shell", *words],
+            [*inside, *panel.command(end), "shell", *words],
             cwd=ROOT,
             env=panel.environment(end, TERM="xterm"),
             stdin=self.theirs,
@@ -103,6 +111,12 @@ class Typist:
         self.type(line + "\r")
         self.see(mark, since)
 
+    def hang_up(self) -> None:
+        """Close the window."""
+        os.close(self.theirs)
+        os.close(self.ours)
+        self.ours, self.theirs = os.open(os.devnull, os.O_RDWR), os.open(os.devnull, os.O_RDWR)
+
     def ended(self) -> int:
         """Read to the end; return the exit code. The terminal must be as it was before."""
         deadline = time.monotonic() + PATIENCE
@@ -116,8 +130,8 @@ class Typist:
 
 
 @contextmanager
-def typing(panel: Panel, end: str, *words: str) -> Iterator[Typist]:
-    typist = Typist(panel, end, *(words or ("alpha",)))
+def typing(panel: Panel, end: str, *words: str, inside: Sequence[str] = ()) -> Iterator[Typist]:
+    typist = Typist(panel, end, *(words or ("alpha",)), inside=inside)
     try:
         yield typist
     finally:
@@ -161,6 +175,11 @@ def test_who_leaves_comes_back_to_the_shell_with_what_it_wrote_meanwhile(panel: 
         again.ask("echo $X-on", "kept-on")
         again.process.send_signal(signal.SIGTERM)
         assert again.ended() == 128 + signal.SIGTERM
+        again.see(f"left; --attach {shell} comes back")
+    with typing(panel, end, "alpha", "--attach", shell) as closed:
+        closed.see("kept-on")
+        closed.hang_up()
+        assert closed.process.wait(PATIENCE) == 128 + signal.SIGHUP
     with typing(panel, end, "alpha", "--attach", shell) as last:
         last.see("kept-on")
         last.type("exit\r")
@@ -230,6 +249,26 @@ def test_a_reader_that_is_slow_holds_the_program_back(panel: Panel, tmp_path: Pa
         until(lambda: typist.read(0.01) and mark.exists(), PATIENCE, "it went on", pause=0)
         typist.type("\rexit\r")
         assert typist.ended() == 0
+
+
+def test_a_suspended_shell_leaves_the_terminal_in_order_and_goes_on(panel: Panel):
+    with typing(panel, "remote", inside=JOB) as typist:
+
+        def echoes() -> bool:
+            return bool(termios.tcgetattr(typist.theirs)[3] & termios.ECHO)
+
+        typist.see("$ ")
+        typist.type("~\x1a")
+        typist.see("it stopped")
+        assert echoes()
+        typist.size(90, 30)
+        typist.ask("", "it waits")  # in the background it does not touch the terminal, which is another's
+        assert echoes()
+        typist.type("\r")
+        until(lambda: not echoes(), PATIENCE, "raw again")
+        typist.ask("until [ \"$(stty size)\" = '30 90' ]; do sleep .1; done; echo resi''zed", "resized")
+        typist.type("exit 5\r")
+        assert typist.ended() == 5
 
 
 def test_a_redirect_is_not_followed_and_the_token_goes_nowhere_else():

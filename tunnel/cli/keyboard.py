@@ -72,21 +72,32 @@ class RawMode:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._before: list[object] | None = None
+        self._is_raw = False
+        self._before = termios.tcgetattr(fd)
 
-    def enter(self) -> None:
-        """Hand on every key."""
-        if self._before is None:
+    def enter(self) -> bool:
+        """Hand on every key; False while the terminal is another job's, for whom it must stay as it is."""
+        if not self._in_front():
+            return False
+        if not self._is_raw:
             self._before = termios.tcgetattr(self._fd)
+            self._is_raw = True
         # Not TCSAFLUSH, which would drop what was typed ahead; not TCSADRAIN, which waits for who reads nothing.
         tty.setraw(self._fd, termios.TCSANOW)
+        return True
 
     def back(self) -> None:
-        """Put it in order again."""
-        if self._before is not None:
+        """Put it in order again; another job that has it by now did so, and we would be stopped if we tried."""
+        if self._is_raw and self._in_front():
             with contextlib.suppress(termios.error):  # it hung up
-                termios.tcsetattr(self._fd, termios.TCSANOW, self._before)  # type: ignore[arg-type]
-            self._before = None
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
+        self._is_raw = False
+
+    def _in_front(self) -> bool:
+        try:
+            return os.tcgetpgrp(self._fd) == os.getpgrp()
+        except OSError:  # it is not the terminal that decides over our jobs, or it hung up
+            return True
 
 
 class Keys(threading.Thread):

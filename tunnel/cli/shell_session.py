@@ -158,9 +158,12 @@ class Session:
             self._over.set_result(life.result())
 
     def leave(self, code: int) -> None:
-        """End here; the shell runs on."""
-        if not self._over.done():
-            self._over.set_result(code)
+        """End here; the shell runs on, and the person is told how to come back."""
+        if self._over.done():
+            return
+        if self._shell is not None:
+            self._note(f"left; --attach {self._shell} comes back")
+        self._over.set_result(code)
 
     # -- what the panel says -------------------------------------------------------------------------
 
@@ -270,7 +273,6 @@ class Session:
             if isinstance(found, bytes):
                 self._type(found)
             elif found is Escape.LEAVE:
-                self._note(f"left; --attach {self._shell} comes back")
                 self.leave(Exit.OWN_FAILURE)
             elif found is Escape.SUSPEND:
                 self.suspend()
@@ -313,18 +315,30 @@ class Session:
 
     def suspend(self) -> None:
         """Stop this program, with the terminal in order; go on from here when it is continued."""
-        loop = asyncio.get_running_loop()
         self._back_to_lines()
-        loop.remove_signal_handler(signal.SIGTSTP)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        loop.add_signal_handler(signal.SIGTSTP, self.suspend)
+        self._stop(signal.SIGTSTP)
         self.continued()
 
     def continued(self) -> None:
-        """Take the terminal again."""
-        if self._raw is not None and not self._over.done():
-            self._raw.enter()
+        """Take the terminal again, with the size it has now."""
+        if self._raw is None or self._over.done():
+            return
+        if self._raw.enter():
             self.resized()
+        else:  # after whatever else has been heard meanwhile, an end most of all
+            asyncio.get_running_loop().call_soon(self._wait_for_the_front)
+
+    def _wait_for_the_front(self) -> None:
+        """Stop as whoever wants another job's terminal; `fg` continues us."""
+        if self._raw is not None and not self._over.done() and not self._raw.enter():
+            self._stop(signal.SIGTTOU)
+
+    def _stop(self, number: signal.Signals) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_signal_handler(number)
+        signal.raise_signal(number)  # to this thread, so that it has stopped when this returns
+        if number is signal.SIGTSTP:
+            loop.add_signal_handler(number, self.suspend)
 
 
 @contextlib.contextmanager
