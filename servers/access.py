@@ -22,9 +22,16 @@ SERVICES: Final = {
     "forward": "forward_port",
 }
 
-# Actions that reach every shell of a node, whoever opened it, ask for this right besides the one of their service.
+# What some actions ask for besides the right of their service. Who reaches every shell of a node, whoever opened it,
+# may change the server; a shell at pipes is recorded no more than a command is, so who may only open shells, all of
+# which are recorded, must not get around that by one.
 OTHERS_SHELLS: Final = "change"
-_REACHES_OTHERS: Final = frozenset({("shell", "list"), ("shell", "resize"), ("shell", "close")})
+_BESIDES: Final = {
+    ("shell", "list"): OTHERS_SHELLS,
+    ("shell", "resize"): OTHERS_SHELLS,
+    ("shell", "close"): OTHERS_SHELLS,
+    ("shell", "pipe"): RUN_COMMAND,
+}
 
 _OF_MODEL: Final = {"view": "view_server", "change": "change_server"}  # Django's own names for these two
 _CACHE: Final = "_servers_grants"
@@ -96,7 +103,7 @@ def asked_for(service: str) -> str:
 
 def asked_besides(service: str, action: str) -> str | None:
     """Return the permission that an action asks for besides the one of its service, if any."""
-    return OTHERS_SHELLS if (service, action) in _REACHES_OTHERS else None
+    return _BESIDES.get((service, action))
 
 
 def visible(actor: Actor) -> QuerySet[Server]:

@@ -6,15 +6,14 @@ async with await nodes.open_stream(server, "system", "exec", {"argv": ["make"]},
 stream.end_detail["exitCode"]
 """
 
-import struct
 from collections.abc import AsyncIterator
 
 from agent_client.protocol.codes import Code
+from agent_client.protocol.outputs import STDERR, STDOUT, Outputs
 from servers.errors import StreamLost
 from servers.transports import ByteStream
 
-STDOUT, STDERR = 1, 2
-_RECORD = struct.Struct("!BI")  # which output, and how many bytes of it follow
+__all__ = ["STDERR", "STDOUT", "written"]
 
 
 async def written(stream: ByteStream) -> AsyncIterator[tuple[int, bytes]]:
@@ -23,21 +22,9 @@ async def written(stream: ByteStream) -> AsyncIterator[tuple[int, bytes]]:
     Raises:
         StreamLost: the stream broke, or ended within a record.
     """
-    head, output, left = bytearray(), 0, 0
+    outputs = Outputs()
     async for piece in stream:
-        rest = memoryview(piece)
-        while rest:
-            if left:
-                data = bytes(rest[:left])
-                left -= len(data)
-                rest = rest[len(data) :]
-                yield output, data
-            else:
-                missing = _RECORD.size - len(head)
-                head += rest[:missing]
-                rest = rest[missing:]
-                if len(head) == _RECORD.size:
-                    output, left = _RECORD.unpack(head)
-                    head.clear()
-    if head or left:
+        for output, data in outputs.feed(piece):
+            yield output, data
+    if not outputs.whole:
         raise StreamLost(Code.PROTOCOL.value, "the output ended in the middle, look on the server what ran")

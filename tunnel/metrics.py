@@ -41,6 +41,7 @@ OTHER: Final = "other"
 STREAMS: Final = {
     "shell.open": "shell",
     "shell.attach": "shell",
+    "shell.pipe": "exec",
     "system.exec": "exec",
 }
 

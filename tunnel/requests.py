@@ -8,7 +8,8 @@ from typing import Any
 from agent_client.protocol.messages import Command
 from tunnel.letters import Envelope
 
-INTERACTIVE = frozenset({"shell"})  # services in whose streams a person waits for each byte
+# Commands in whose streams a person waits for each byte.
+INTERACTIVE = frozenset({("shell", "open"), ("shell", "attach")})
 REPLY_GRACE = 1.0  # seconds a caller waits beyond the timeout, for the agent's own `timeout` answer
 
 
@@ -30,7 +31,7 @@ class Request:
     @property
     def interactive(self) -> bool:
         """Tell whether a person waits for each byte of its stream."""
-        return self.service in INTERACTIVE
+        return (self.service, self.action) in INTERACTIVE
 
     @property
     def patience(self) -> float:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LARGEST_SIDE = 1000  # columns or rows; the widest screens with the smallest letters have 600
 LONGEST_NAME = 64  # characters of a user, a terminal, a language
 LONGEST_PATH = 4096  # PATH_MAX
+LONGEST_LINE = (
+    16 * KIB
+)  # characters; Linux starts nothing with a longer one of four bytes each than twice that
 LARGEST_WINDOW = 256 * KIB  # bytes under way to a viewer; more is felt as a Ctrl-C that comes late
 
 _SIZE = (
@@ -54,6 +57,17 @@ class ShellService:
                         _WINDOW,
                     ),
                     opens=self._open,
+                ),
+                Action(
+                    "pipe",
+                    params=(
+                        Param("line", Text(LONGEST_LINE)),
+                        Param("lang", Text(LONGEST_NAME)),
+                        Param("cwd", Text(LONGEST_PATH, shortest=1)),
+                        Param("user", Text(LONGEST_NAME, shortest=1)),
+                        _WINDOW,
+                    ),
+                    opens=self._pipe,
                 ),
                 Action(
                     "attach",
@@ -98,6 +112,13 @@ class ShellService:
         params = call.params
         wishes = Wishes(params["cols"], params["rows"], params["term"], params["lang"], params["cwd"])
         return self._made().open(wishes, params["user"], call.check)
+
+    def _pipe(self, call: Call) -> Opened:
+        from agent_client.shells import PipeWishes
+
+        params = call.params
+        wishes = PipeWishes(params["line"], params["lang"], params["cwd"])
+        return self._made().pipe(wishes, params["user"], call.check)
 
     def _attach(self, call: Call) -> Opened:
         from agent_client.shells import Size

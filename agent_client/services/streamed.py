@@ -1,10 +1,9 @@
-"""`system.exec` with a stream: a program's output as it comes, its input as it is sent, while the stream lives."""
+"""A program at a stream (`system.exec`, `shell.pipe`): its output as it comes, its input as it is sent, its end."""
 
 import contextlib
 import os
 import selectors
 import signal
-import struct
 import threading
 from collections import deque
 from enum import Enum
@@ -12,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Callable, Optional
 
 from agent_client.children import exited, pidfd, signal_group
 from agent_client.protocol.codes import Code
+from agent_client.protocol.outputs import RECORD, STDERR, STDOUT
 from agent_client.protocol.text import JsonObject
 from agent_client.steady import steady
 from agent_client.streams import Done, Line, Taken
@@ -19,8 +19,6 @@ from agent_client.streams import Done, Line, Taken
 if TYPE_CHECKING:
     import subprocess
 
-RECORD = struct.Struct("!BI")  # of which output, how many bytes follow
-STDOUT, STDERR = 1, 2
 BUFFER = 64 * 1024  # bytes of records that wait for the line; then the pipes fill, and the program waits
 READ_SIZE = 32 * 1024  # bytes a read
 INPUT_WINDOW = 128 * 1024  # bytes the master may send that the program has not read
@@ -57,13 +55,22 @@ STEPS: dict[tuple[State, Step], State] = {
 class Running:
     """A program at the node's end of a stream.
 
-    The link's thread takes and feeds; the watching thread reads, writes, signals and sees the end.
+    The link's thread takes and feeds; the watching thread reads, writes, signals and sees the end. With `leaves_rest`
+    what it put in the background goes on after it, as after a login over ssh.
     """
 
     interactive = False
 
-    def __init__(self, process: "subprocess.Popen[bytes]", stdin: bytes, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        stdin: bytes,
+        wake: Callable[[], None],
+        *,
+        leaves_rest: bool = False,
+    ) -> None:
         self.pid = process.pid
+        self._leaves_rest = leaves_rest
         self._process = process
         self._started = steady()
         self._wake = wake
@@ -187,8 +194,9 @@ class Running:
             os.close(self._pidfd)
 
     def _exit(self, now: float) -> None:
-        """Kill what is left of the group, then let its number go."""
-        signal_group(self.pid, signal.SIGKILL)
+        """Kill what is left of the group, unless it may stay, then let its number go."""
+        if self._lost or not self._leaves_rest:
+            signal_group(self.pid, signal.SIGKILL)
         code = self._process.wait()
         self._detail = {"exitCode": code, "durationMs": round((now - self._started) * 1000)}
         self._state = STEPS[self._state, Step.EXIT]

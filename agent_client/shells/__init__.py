@@ -1,5 +1,6 @@
 """The shells of this node: opened, found again, listed, ended. Imported when the first one is opened."""
 
+import logging
 import threading
 from typing import Callable, Optional
 
@@ -7,7 +8,7 @@ from agent_client.calls import Refused
 from agent_client.protocol.codes import Code
 from agent_client.protocol.text import JsonObject
 from agent_client.shells.shell import TYPED, Shell, Times
-from agent_client.shells.start import Wishes, start_shell, user_of
+from agent_client.shells.start import PipeWishes, Wishes, start_piped, start_shell, user_of
 from agent_client.shells.viewer import Size, Viewer
 from agent_client.streams import Opened
 from agent_client.watch import Watch
@@ -16,7 +17,9 @@ MOST_SHELLS = 16  # on a node; each costs a process and up to 1 MiB here
 MOST_ENDED = 16  # that are kept for their last output
 STOP_GRACE = 1.0  # seconds from hang-up to kill when the agent stops
 
-__all__ = ["MOST_ENDED", "MOST_SHELLS", "Shells", "Size", "Times", "Wishes"]
+log = logging.getLogger("agent.shells")
+
+__all__ = ["MOST_ENDED", "MOST_SHELLS", "PipeWishes", "Shells", "Size", "Times", "Wishes"]
 
 
 class Shells:
@@ -55,6 +58,28 @@ class Shells:
             raise
         described = {"handle": shell.handle, "offset": 0, "pid": shell.pid, "shell": shell.path}
         return Opened({**described, **_members(shell.size)}, viewer, TYPED)
+
+    def pipe(self, wishes: PipeWishes, user: Optional[str], check: Callable[[], None]) -> Opened:
+        """Start a shell at pipes, which ends with its stream. `check` raises when nobody wants it any more.
+
+        Raises:
+            Refused: the settings forbid it, there are too many, or it cannot be started.
+        """
+        from agent_client.services.streamed import INPUT_WINDOW, Running
+
+        owner = user_of(user, self._policy)
+        if self._watch.busy:
+            raise Refused(Code.BUSY, "too many programs and shells run at streams, wait until one ends")
+        process, path = start_piped(owner, wishes)
+        running = Running(process, b"", self._watch.wake, leaves_rest=True)
+        self._watch.add(running)
+        log.info("shell at pipes pid=%s user=%s program=%s", running.pid, owner.name, path)
+        try:
+            check()
+        except Refused as exc:
+            running.lost(exc.code, str(exc))
+            raise
+        return Opened({"pid": running.pid, "shell": path}, running, INPUT_WINDOW)
 
     def attach(self, handle: str, offset: int, size: Size, *, writes: bool, records: bool = False) -> Opened:
         """Look at a shell, or record it, from a position on or from a later one where that is gone.

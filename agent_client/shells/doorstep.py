@@ -1,4 +1,4 @@
-"""The first program in a new terminal, for a moment: makes the process what a shell expects, then becomes the shell.
+"""The first program of a shell, for a moment: makes the process what a shell expects, then becomes the shell.
 
 It runs by itself (`python -I -S doorstep.py FD`), because between fork and exec a program with threads may run
 no Python. Over the socket FD comes what to do; back comes nothing when the shell runs, else what failed.
@@ -20,7 +20,8 @@ def main() -> None:
     step = "the terminal"
     try:
         _make_signals_normal()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if order["terminal"]:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         if order["user"] is not None:
             step = "the user"
             name, uid, gid = order["user"]

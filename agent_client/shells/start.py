@@ -1,4 +1,4 @@
-"""Start a user's shell in a new pseudo terminal."""
+"""Start a user's shell, in a new pseudo terminal or at pipes."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,7 @@ import termios
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 from agent_client.calls import Refused
 from agent_client.protocol.codes import Code
@@ -68,6 +68,15 @@ class Wishes:
 
 
 @dataclass(frozen=True)
+class PipeWishes:
+    """What the caller asked for who has no terminal; without a line the shell reads its input."""
+
+    line: Optional[str] = None
+    lang: Optional[str] = None
+    cwd: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class Started:
     """A shell that runs: its process, our end of its terminal, and which program it is."""
 
@@ -105,13 +114,9 @@ def start_shell(user: User, wishes: Wishes) -> Started:
         Refused: it cannot be started.
     """
     path = shell_of(user)
-    order = {
-        "user": (user.name, user.uid, user.gid) if user.other else None,
-        "folders": [os.fsencode(wishes.cwd)] if wishes.cwd else [os.fsencode(user.home), b"/"],
-        "path": os.fsencode(path),
-        "argv": [b"-" + os.fsencode(Path(path).name)],  # the dash makes it a login shell
-        "env": {os.fsencode(k): os.fsencode(v) for k, v in environment(user, path, wishes).items()},
-    }
+    term = wishes.term if wishes.term and _TERM.fullmatch(wishes.term) else USUAL_TERM
+    env = {**environment(user, path, wishes.lang), "TERM": term}
+    order = _order(user, path, [_login(path)], env, wishes.cwd)
     try:
         ours, theirs = os.openpty()
     except OSError as exc:
@@ -120,7 +125,7 @@ def start_shell(user: User, wishes: Wishes) -> Started:
         set_size(ours, wishes.cols, wishes.rows)
         if user.other:
             os.fchown(theirs, user.uid, os.fstat(theirs).st_gid)
-        process = _spawn(theirs, order)
+        process = _spawn(theirs, {**order, "terminal": True})
         os.set_blocking(ours, False)
     except BaseException:
         os.close(ours)
@@ -128,6 +133,20 @@ def start_shell(user: User, wishes: Wishes) -> Started:
     finally:
         os.close(theirs)
     return Started(process, ours, path)
+
+
+def start_piped(user: User, wishes: PipeWishes) -> "tuple[subprocess.Popen[bytes], str]":
+    """Start the user's shell at pipes: a login shell that reads its input, or one that runs a line; return its path too.
+
+    Raises:
+        Refused: it cannot be started.
+    """
+    path = shell_of(user)
+    argv = [_login(path)]
+    if wishes.line is not None:  # as sshd runs one
+        argv = [os.fsencode(Path(path).name), b"-c", wishes.line.encode("utf-8", "surrogatepass")]
+    order = _order(user, path, argv, environment(user, path, wishes.lang), wishes.cwd)
+    return _spawn(subprocess.PIPE, {**order, "terminal": False}), path
 
 
 def shell_of(user: User) -> str:
@@ -142,15 +161,18 @@ def shell_of(user: User) -> str:
     raise Refused(Code.NOT_FOUND, "this node has no shell, not even /bin/sh")
 
 
-def environment(user: User, path: str, wishes: Wishes) -> dict[str, str]:
-    """Return the shell's variables: the agent's own without its settings, or none of them for another user."""
+def environment(user: User, path: str, lang: Optional[str]) -> dict[str, str]:
+    """Return the shell's variables: the agent's own without its settings, or none of them for another user.
+
+    The agent's terminal, if it has one, is nobody else's: there is no TERM.
+    """
     inherited = {"PATH": USUAL_PATH} if user.other else {"PATH": USUAL_PATH, **child_environment({})}
-    locale = _locale(wishes.lang, inherited)
+    inherited.pop("TERM", None)
+    locale = _locale(lang, inherited)
     kept = {name: value for name, value in inherited.items() if name not in _LOCALE_NAMES or not locale}
     return {
         **kept,
         **({"LANG": locale} if locale else {}),
-        "TERM": wishes.term if wishes.term and _TERM.fullmatch(wishes.term) else USUAL_TERM,
         "HOME": user.home,
         "USER": user.name,
         "LOGNAME": user.name,
@@ -176,8 +198,26 @@ def _user(entry: pwd.struct_passwd, *, other: bool = False) -> User:
     return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir or "/", entry.pw_shell, other)
 
 
-def _spawn(terminal: int, order: "dict[str, Any]") -> "subprocess.Popen[bytes]":
-    """Start the doorstep with the terminal as its files, and wait until the shell has taken its place."""
+def _login(path: str) -> bytes:
+    """Return the name under which a program is a login shell: the dash makes it one."""
+    return b"-" + os.fsencode(Path(path).name)
+
+
+def _order(
+    user: User, path: str, argv: "list[bytes]", env: Mapping[str, str], cwd: Optional[str]
+) -> "dict[str, Any]":
+    """Return what the doorstep is told."""
+    return {
+        "user": (user.name, user.uid, user.gid) if user.other else None,
+        "folders": [os.fsencode(cwd)] if cwd else [os.fsencode(user.home), b"/"],
+        "path": os.fsencode(path),
+        "argv": argv,
+        "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+    }
+
+
+def _spawn(files: int, order: "dict[str, Any]") -> "subprocess.Popen[bytes]":
+    """Start the doorstep with a terminal or pipes as its files, and wait until the shell has taken its place."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -189,15 +229,19 @@ def _spawn(terminal: int, order: "dict[str, Any]") -> "subprocess.Popen[bytes]":
                     str(Path(__file__).with_name("doorstep.py")),
                     str(theirs.fileno()),
                 ],
-                stdin=terminal,
-                stdout=terminal,
-                stderr=terminal,
+                stdin=files,
+                stdout=files,
+                stderr=files,
+                bufsize=0,
                 cwd="/",
                 env=child_environment({}),
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
         try:
+            for pipe in _pipes(process):
+                if order["user"] is not None:  # who starts may open /dev/stderr by its name
+                    os.fchown(pipe.fileno(), *order["user"][1:])
             failed = _ordered(ours, order)
         except BaseException:
             _drop(process)
@@ -225,8 +269,14 @@ def _ordered(channel: socket.socket, order: "dict[str, Any]") -> Optional[Refuse
     return Refused(_CODES.get(number, Code.INTERNAL), f"{step} cannot be used: {sentence}")
 
 
+def _pipes(process: "subprocess.Popen[bytes]") -> "list[IO[bytes]]":
+    return [pipe for pipe in (process.stdin, process.stdout, process.stderr) if pipe is not None]
+
+
 def _drop(process: "subprocess.Popen[bytes]") -> None:
     process.kill()
+    for pipe in _pipes(process):
+        pipe.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(START_TIMEOUT)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from agent_client.protocol.codes import Code
-from agent_client.shells import Shells, Size, Times, Wishes
+from agent_client.shells import PipeWishes, Shells, Size, Times, Wishes
 from agent_client.streams import Broken, Done, Opened, Taken
 from agent_client.watch import Watch
 
@@ -98,6 +98,9 @@ class Desk:
 
     def open(self, cols: int = 80, rows: int = 24, *, user: "str | None" = None, **wishes: str) -> Seat:
         return Seat(self.shells.open(Wishes(cols, rows, **wishes), user, lambda: None))
+
+    def pipe(self, line: str = "true", *, user: "str | None" = None) -> Seat:
+        return Seat(self.shells.pipe(PipeWishes(line), user, lambda: None))
 
     def attach(self, to: Seat, offset: int, cols: int = 80, rows: int = 24, *, writes: bool = True) -> Seat:
         return Seat(self.shells.attach(to.data["handle"], offset, Size(cols, rows), writes=writes))

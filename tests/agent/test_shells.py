@@ -530,9 +530,13 @@ def test_shells_of_the_user_the_settings_name_are_that_users(monkeypatch):
         assert seat.run("env | grep -c COLOUR") == b"0\n"
         assert seat.run("echo x > $(tty); echo $?") == b"x\n0\n"
         assert seat.run("kill -0 1 2>/dev/null; echo $?") == b"1\n"
-        with pytest.raises(Refused) as refused:
-            one.open(user="root")
-        assert refused.value.code is Code.FORBIDDEN
+        piped = one.pipe("id -un; echo named > /dev/stderr", user="daemon")
+        assert b"daemon\n" in piped.rest()
+        assert b"named\n" in piped.output
+        for opens in (one.open, one.pipe):
+            with pytest.raises(Refused) as refused:
+                opens(user="root")
+            assert refused.value.code is Code.FORBIDDEN
 
 
 def test_the_log_tells_of_shells_and_nothing_of_what_was_typed_or_shown(caplog):

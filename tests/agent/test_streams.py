@@ -1,6 +1,7 @@
 """Streams of an agent against a real master over real sockets: shells, and programs as they run."""
 
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -108,6 +109,34 @@ def test_ten_megabytes_go_through_a_program_and_come_back_whole(visit):
     assert records(running.output)[1] == noise
 
 
+def test_a_shell_at_pipes_is_a_login_shell_without_a_terminal_and_takes_bytes_as_they_are(visit, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    noise = os.urandom(10_000_000)
+    shell = visit.open("shell", "pipe")
+    shell.write(
+        b"test -t 0 -o -t 1 -o -t 2 || echo $0 $(printenv TERM || echo none) $(ps -o sid= $$) >&2; exec cat\n"
+    )
+    shell.write(noise)
+    shell.write_end()
+    shell.until(lambda: shell.end is not None)
+    name, term, session = records(shell.output)[2].decode().split()
+    assert (name, term) == (f"-{os.path.basename(shell.data['shell'])}", "none")
+    assert int(session) == shell.data["pid"]
+    assert records(shell.output)[1] == noise
+    assert shell.end["exitCode"] == 0
+
+
+def test_a_line_for_a_shell_at_pipes_leaves_in_the_background_what_it_put_there(visit):
+    shell = visit.open("shell", "pipe", line="sleep 60 >/dev/null 2>&1 & echo $!; exit 4")
+    shell.until(lambda: shell.end is not None)
+    assert shell.end["exitCode"] == 4
+    left = int(records(shell.output)[1])
+    try:
+        assert alive(left)
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
 def test_a_program_that_does_not_listen_ends_all_the_same(visit):
     running = visit.open("system", "exec", shell="exec <&-; sleep 0.3; echo done")
     running.write(b"x" * 1_000_000)
@@ -142,13 +171,17 @@ def test_a_program_nobody_reads_from_waits_and_costs_no_memory(visit):
     wait_for(lambda: not alive(pid))
 
 
+@pytest.mark.parametrize("action", ["exec", "pipe"])
 @pytest.mark.parametrize("how", ["reset", "cancel", "session"])
-def test_a_program_dies_with_its_stream_and_all_its_group(visit, tmp_path, how):
+def test_a_program_dies_with_its_stream_and_all_its_group(visit, tmp_path, how, action):
     pids = tmp_path / "pids"
     script = (
         f"trap '' TERM; sleep 60 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; while :; do sleep 1; done"
     )
-    running = visit.open("system", "exec", shell=script)
+    if action == "exec":
+        running = visit.open("system", "exec", shell=script)
+    else:
+        running = visit.open("shell", "pipe", line=script)
     wait_for(pids.exists)
     if how == "reset":
         running.leave()
@@ -169,6 +202,8 @@ def test_a_program_dies_with_its_stream_and_all_its_group(visit, tmp_path, how):
         ("agent", "ping", {}, {"stream": 1}, "stream"),
         ("shell", "open", {"cols": 0, "rows": 24}, {"stream": 1}, "cols"),
         ("shell", "open", {"cols": 80, "rows": 24, "window": 262_145}, {"stream": 1}, "window"),
+        ("shell", "pipe", {"line": "true"}, {}, "stream"),
+        ("shell", "pipe", {"line": "x" * 16_385}, {"stream": 1}, "line"),
         ("system", "exec", {}, {"stream": 1}, "argv"),
     ],
 )

@@ -13,7 +13,8 @@ import sys
 import termios
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from tunnel.cli.keyboard import Escape, Escapes
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 60.0
-SCOPES = ["view", "open_shell"]
+SCOPES = ["view", "open_shell", "run_command"]
 # A shell that runs the program as a job; a typed line sends it on in the background, another one brings it back.
 JOB = (
     "bash",
@@ -53,7 +54,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
         home = folder / "home"
         home.mkdir()
         (home / ".bash_profile").write_text(
-            "PS1='$ '; unset PROMPT_COMMAND; bind 'set enable-bracketed-paste off'\n"
+            "PS1='$ '; unset PROMPT_COMMAND; [ ! -t 0 ] || bind 'set enable-bracketed-paste off'\n"
         )
         agent = RealAgent(folder / "alpha", [cluster.url("b")], "alpha", secret, HOME=str(home))
         until(lambda: "tunnel open" in agent.log, 20, "the agent is in")
@@ -203,19 +204,43 @@ def test_a_worker_restarted_in_mid_output_loses_nothing(panel: Panel, end: str):
     assert lines == [f"{part}-{number}" for part in range(1, 10) for number in range(1, 2001)]
 
 
-@pytest.mark.parametrize("end", ENDS[:2])
-def test_a_script_is_piped_in_and_its_end_ends_the_shell(panel: Panel, end: str):
-    done = subprocess.run(
-        [*panel.command(end), "shell", "alpha"],
+@contextmanager
+def piped(panel: Panel, end: str, *line: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The program without a terminal, to be fed and read."""
+    process = subprocess.Popen(
+        [*panel.command(end), "shell", "alpha", *(("--", *line) if line else ())],
         cwd=ROOT,
-        env=panel.environment(end),
-        input=b"sleep 1\necho one$((1))\n(exit 4)\n",
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
+        env=panel.environment(end, TERM="xterm"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
-    assert b"one1\r\n" in done.stdout
-    assert (done.returncode, done.stderr) == (4, b"")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+@pytest.mark.parametrize("end", ENDS[:2])
+def test_a_script_is_piped_in_and_its_outputs_come_apart_and_as_they_are(panel: Panel, end: str):
+    script = b"test -t 0 -o -t 1 -o -t 2 || echo no terminal\necho one$((1)); echo two >&2\n(exit 4)\n"
+    with piped(panel, end) as script_run, piped(panel, end, "cat; exit", "3") as line_run:
+        noise = os.urandom(10 * 1024 * 1024)
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(script_run.communicate, script, PATIENCE)
+            second = pool.submit(line_run.communicate, noise, PATIENCE)
+            assert first.result() == (b"no terminal\none1\n", b"two\n")
+            assert second.result() == (noise, b"")
+        assert (script_run.returncode, line_run.returncode) == (4, 3)
+    asked = "select action, params, actor, state from servers_commandrecord where action = 'pipe'"
+    rows = [row for row in panel.cluster.sql(asked) if ("console" in row[2]) == (end == "local")]
+    assert {row[3] for row in rows} == {"succeeded"}
+    assert any("cat; exit 3" in str(row[1]) for row in rows)
 
 
 def test_what_cannot_be_had_is_told_in_one_sentence(panel: Panel):

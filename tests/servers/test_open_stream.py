@@ -65,6 +65,17 @@ async def test_what_reaches_the_shells_of_others_asks_for_the_right_to_change_be
     assert len(wire.sent) == 2
 
 
+async def test_a_shell_at_pipes_is_recorded_no_more_than_a_command_and_asks_for_that_right_too(
+    wired: Server, wire: Wire, person: Callable[..., Any]
+):
+    both = await made(person, "open_shell", "run_command")
+    for right in ("open_shell", "run_command"):
+        with pytest.raises(errors.NotAllowed):
+            await nodes.open_stream(wired, "shell", "pipe", actor=await made(person, right, username=right))
+    assert wire.sent == []
+    assert await nodes.open_stream(wired, "shell", "pipe", actor=both)
+
+
 async def test_another_permission_can_be_asked_for_besides(
     wired: Server, wire: Wire, person: Callable[..., Any]
 ):

@@ -20,7 +20,7 @@ from django.utils import timezone
 from agent_client.protocol import Code
 from agent_client.protocol.messages import Command
 from agent_client.settings import LONGEST_SHELL_KEEP
-from servers import identity, tokens
+from servers import identity, tokens, watching
 from servers.access import CONSOLE
 from servers.models import ApiToken, CommandRecord, Grant, Server, ServerGroup
 from servers.threads import in_thread
@@ -31,7 +31,7 @@ from tunnel.handshake import Admission
 from tunnel.models import Recording, Session, Shell, ShellEnd, ShellViewer, Worker
 from tunnel.routing import websocket_urlpatterns
 from tunnel.sessions import Welcome
-from tunnel.shells import company, comparing, joining, messages, rounds, rows, terminal, typed
+from tunnel.shells import company, comparing, joining, messages, piped, rounds, rows, terminal, typed
 from tunnel.shells.rows import Size
 from tunnel.shells.state import State
 
@@ -99,6 +99,8 @@ class Box:
                 return
             data = {"handle": handle, "offset": 0, "shell": "/bin/sh", "cols": 80, "rows": 24}
             self.streams[node.open(command, data)] = handle
+        elif command.action == "pipe":
+            self.streams[node.open(command, {"pid": 7, "shell": "/bin/sh"})] = "at pipes"
         elif command.action == "attach":
             self._attach(node, command, params)
         elif command.action == "list":
@@ -561,6 +563,9 @@ async def test_without_the_right_there_is_no_socket(box, pages, right):
         '{"t":"ack","position":-1}',
         '{"t":"answer","to":"title"}',
         '{"t":"run"}',
+        '{"t":"pipe","lang":"en","line":7}',
+        '{"t":"pipe","lang":"en","line":"a\\u0000b"}',
+        '{"t":"pipe","lang":"en","line":"' + "x" * 20_000 + '"}',
         '{"t":"ping","n":' + "9" * 30 + "}",
         '{"t":"open","lang":"' + "x" * 2000 + '"}',
     ],
@@ -928,3 +933,77 @@ async def test_a_program_whose_token_is_revoked_is_shown_out_within_15_seconds(b
     await in_thread(tokens.revoke, [row])
     await until(lambda: program.closed_with == 4003, 15)
     await program.leave()
+
+
+async def test_a_shell_at_pipes_takes_input_to_its_end_and_gives_records_as_they_are_taken(box, pages):
+    page = await pages("ann", "open_shell", "run_command")
+    await page.say("pipe", lang="id-ID", line="wc -c; exit 3" + " " * 2000)
+    await page.heard("opened")
+    (number,) = box.streams
+    assert box.asked[0].params["line"].startswith("wc -c")
+    await page.type(b"some")
+    assert (await page.heard("taken"))["count"] == 4
+    await page.say("eof")
+    await until(lambda: box.node.ends[number].ended)
+    assert box.typed == b"some"
+    records = b"\x01\x00\x10\x00\x00" + bytes(1024 * 1024)
+    box.node.write(number, records)
+    await until(lambda: len(page.data) == joining.WINDOW)
+    await asyncio.sleep(0.2)  # more would come at once
+    assert len(page.data) == joining.WINDOW
+    while len(page.data) < len(records):
+        await page.say("ack", position=len(page.data))
+        before = len(page.data)
+        await until(lambda before=before: len(page.data) > before)
+    assert page.data == records
+    box.end(3)
+    assert (await page.heard("state", state="ended", why="exited"))["exit"] == 3
+    record = await in_thread(lambda: CommandRecord.objects.get(action="pipe"))
+    assert (record.actor, record.state, record.params["line"][:5]) == ("ann", "succeeded", "wc -c")
+
+
+async def test_a_shell_at_pipes_ends_with_its_tunnel_its_socket_and_the_right_to_it(box, pages, monkeypatch):
+    monkeypatch.setattr(watching, "RECHECK", 0.2)
+    lost, left, judged = [await pages(name, "open_shell", "run_command") for name in ("ann", "bob", "eve")]
+    for page in (left, judged, lost):
+        await page.say("pipe", lang="en")
+        await page.heard("opened")
+    of_left, of_judged, _ = box.streams
+    await left.say("end")
+    await until(lambda: left.closed_with == 1000 and box.node.ends[of_left].reset)
+    await in_thread(Grant.objects.filter(user__username="eve").update, permissions=["open_shell"])
+    await judged.heard("state", state="ended", why="revoked")
+    assert box.node.ends[of_judged].reset
+    box.lose()
+    await lost.heard("state", state="ended", why="disconnected")
+
+
+async def test_who_may_not_run_commands_gets_no_shell_at_pipes_and_is_told_which_right_it_takes(box, pages):
+    page = await pages("ann", "open_shell")
+    await page.say("pipe", lang="en")
+    told = await page.heard("state", state="ended", why="not_allowed")
+    assert "may not run commands on web-01" in told["text"]
+    assert box.asked == []
+
+
+async def test_a_program_that_sends_more_than_it_was_told_is_cut_off(box, pages):
+    page = await pages("ann", "open_shell", "run_command")
+    await page.say("pipe", lang="en")
+    await page.heard("opened")
+    box.node.ends[next(iter(box.streams))].takes = False
+    for _ in range(typed.MOST // 65536 + 10):
+        await page.type(b"x" * 65536)
+    await until(lambda: page.closed_with == 4008)
+
+
+async def test_shells_at_pipes_are_limited_for_a_person(box, pages, monkeypatch):
+    monkeypatch.setattr(piped, "MAX_OF_ONE_PERSON", 1)
+    first, second = [await pages("ann", "open_shell", "run_command") for _ in range(2)]
+    await first.say("pipe", lang="en")
+    await first.heard("opened")
+    await second.say("pipe", lang="en")
+    await second.heard("state", state="ended", why="too_many_terminals")
+    await first.leave()
+    third = await pages("ann", "open_shell", "run_command")
+    await third.say("pipe", lang="en")
+    await third.heard("opened")

@@ -101,20 +101,27 @@ class RawMode:
 
 
 class Keys(threading.Thread):
-    """Reads a file in a thread; `heard` is called on the loop with what came, b"" at its end.
+    """Reads a file in a thread; `heard` is called on the loop with what came, b"" at its end; None is at its end.
 
-    Nothing is read while `room` is not set.
+    With `most` no more than so many bytes are read beyond those that `taken` was told of.
     """
 
-    def __init__(self, fd: int, heard: Callable[[bytes], None]) -> None:
+    def __init__(self, fd: int | None, heard: Callable[[bytes], None], most: int | None = None) -> None:
         super().__init__(name="shell keyboard", daemon=True)
         self._fd = fd
         self._heard = heard
         self._loop = asyncio.get_running_loop()
         self._asleep, self._waker = os.pipe()
-        self.room = threading.Event()
-        self.room.set()
+        self._change = threading.Condition()
+        self._room = most
         self._over = False
+
+    def taken(self, count: int) -> None:
+        """Let so many more bytes be read."""
+        with self._change:
+            if self._room is not None:
+                self._room += count
+            self._change.notify()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -123,27 +130,39 @@ class Keys(threading.Thread):
         try:
             yield
         finally:
-            self._over = True
+            with self._change:
+                self._over = True
+                self._change.notify()
             os.write(self._waker, b"x")
-            self.room.set()
             self.join()
             os.close(self._waker)
             os.close(self._asleep)
 
     def run(self) -> None:
         """Read until the end of the file, or of `reading`."""
-        while not self._over:
-            self.room.wait()
-            ready, _, _ = select.select([self._fd, self._asleep], [], [])
-            if self._asleep in ready:
-                return
+        while (most := self._wait_for_room()) and not self._over:
             try:
-                data = os.read(self._fd, PIECE)
+                data = b"" if self._fd is None else self._read(self._fd, most)
             except BlockingIOError:
                 continue
             except OSError:  # the terminal hung up
                 data = b""
+            if self._over:
+                return
+            with self._change:
+                if self._room is not None:
+                    self._room -= len(data)
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._heard, data)
             if not data:
                 return
+
+    def _wait_for_room(self) -> int:
+        """Return how many bytes may be read."""
+        with self._change:
+            self._change.wait_for(lambda: self._over or self._room is None or self._room > 0)
+            return PIECE if self._room is None else min(PIECE, self._room)
+
+    def _read(self, fd: int, most: int) -> bytes:
+        ready, _, _ = select.select([fd, self._asleep], [], [])
+        return b"" if self._asleep in ready else os.read(fd, most)

@@ -11,7 +11,8 @@ from servers.access import Console
 from servers.models import Server
 from tunnel.cli.shell_way import Said, Screenful, WayLost
 from tunnel.shells import messages
-from tunnel.shells.messages import Ack, Attach, End, Open, Resize
+from tunnel.shells.messages import Ack, Attach, End, Eof, Open, Pipe, Resize
+from tunnel.shells.piped import Piped
 from tunnel.shells.standing import HostLogin
 from tunnel.shells.terminal import Terminal
 
@@ -23,17 +24,22 @@ class HostWay:
         self._login = HostLogin(console)
         self._server = server
         self._terminal: Terminal | None = None
+        self._piped: Piped | None = None  # instead of a terminal
         self._front: Screenful | None = None
 
     async def run(self, wish: Said, front: Screenful) -> None:
         """Live until the shell is ended or not to be had."""
         said = messages.parse(json.dumps(wish))
-        assert isinstance(said, Open | Attach)  # noqa: S101 - a session asks for nothing else at first
+        assert isinstance(said, Open | Attach | Pipe)  # noqa: S101 - a session asks for nothing else at first
         self._front = front
-        self._terminal = Terminal(self._login, self._server, self)
         try:
             with _quiet():
-                shown_out = await self._terminal.run(said)
+                if isinstance(said, Pipe):
+                    self._piped = Piped(self._login, self._server, self)
+                    shown_out = await self._piped.run(said)
+                else:
+                    self._terminal = Terminal(self._login, self._server, self)
+                    shown_out = await self._terminal.run(said)
         except DatabaseError as exc:
             raise WayLost("the database is away") from exc
         if shown_out is not None:
@@ -41,12 +47,20 @@ class HostWay:
 
     def typed(self, data: bytes) -> None:
         """Type."""
-        if self._terminal is not None and not self._terminal.typed(data) and self._front is not None:
+        if self._piped is not None:
+            self._piped.typed(data)  # a session sends no more than it was told it may
+        elif self._terminal is not None and not self._terminal.typed(data) and self._front is not None:
             self._front.told({"t": "notice", "notice": "not_read"})
 
     def say(self, said: Said) -> None:
-        """Say `resize`, `ack` or `end`."""
+        """Say `resize`, `ack`, `eof` or `end`."""
         heard = messages.parse(json.dumps(said))
+        if self._piped is not None:
+            if isinstance(heard, Ack):
+                self._piped.shown(heard.position)
+            elif isinstance(heard, Eof):
+                self._piped.end_input()
+            return
         if self._terminal is None:
             return
         if isinstance(heard, Resize):

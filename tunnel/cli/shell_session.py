@@ -12,41 +12,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from servers.text import visible
-from tunnel.cli import exits
 from tunnel.cli.exits import Exit, Failure
 from tunnel.cli.keyboard import HELP, Escape, Escapes, Keys, RawMode
 from tunnel.cli.output import Output
 from tunnel.cli.screen import Screen
+from tunnel.cli.shell_endings import SIGNAL_BASE, exit_code, failure
 from tunnel.cli.shell_way import Said, ShellWay, WayLost
 
-MOST_TYPED: Final = (
-    256 * 1024
-)  # bytes under way to the node; more of a file is not read, a panel keeps four times that
 RETRY_LEAST: Final = 0.2  # seconds between two tries to come back
 RETRY_MOST: Final = 1.0
 PATIENCE: Final = 1800.0  # seconds; a node keeps a shell that nobody looks at for half an hour
-AGAIN: Final = 1.0  # seconds between two Ctrl-D after the end of a file, see `_end_input`
 LAST_WORDS: Final = 0.5  # seconds for what is to be written when somebody leaves; a terminal may take nothing
-EOF_KEY: Final = b"\x04"
-SIGNAL_BASE: Final = 128  # a program ended by signal n counts as exit code 128 + n, as in a shell
 SIDES: Final = ((2, 1000), (2, 500))  # columns and rows a panel takes
 
-# Of an ending before there was a shell: words of the panel, whose codes `exits` does not know.
-_REFUSED: Final = frozenset({"not_allowed", "suspended", "second_factor", "logged_out"})
-_WORDS: Final = {
-    "not_connected": "the server is not connected, start its agent or wait until it is back",
-    "not_allowed": "you may not open shells on this server, ask for this permission",
-    "suspended": "this server is suspended, reactivate it first",
-    "second_factor": "confirm with your second factor first",
-    "logged_out": "this token is worth nothing any more",
-    "deleted": "this server was deleted",
-    "revoked": "the right to this shell is gone",
-    "too_many_terminals": "you have too many terminals open, close one",
-    "too_many_shells": "you have too many shells open on this server, end one",
-    "not_found": "there is no such shell on this server",
-    "gone": "the shell is gone: the agent was restarted, or nobody had it open for too long",
-    "closed": "the shell was ended from the panel",
-}
 _TERM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
@@ -58,17 +36,13 @@ class Session:
         self._shell: str | None = None
         self._position = 0  # of the shell's output: what has come
         self._unwritten = 0  # bytes of it that the screen has not taken
-        self._under_way = 0  # bytes typed that the panel has not passed on
-        self._input_ended = False
         self._lost = False
         self._ended: Said | None = None
         self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._escapes = Escapes()
         self._raw: RawMode | None = None
         self._typing = contextlib.ExitStack()
-        self._keys: Keys | None = None
         self._screen: Screen | None = None
-        self._ends: asyncio.Task[None] | None = None
 
     async def run(self, shell: str | None) -> int:
         """Open a shell, or attach to `shell`; return the exit code.
@@ -88,16 +62,15 @@ class Session:
                         await self._screen.flushed()
             self._back_to_lines()
             self._typing.close()
-            for task in (life, self._ends):
-                if task is not None and not task.done():
-                    task.cancel()
-                    await asyncio.wait([task])
+            if not life.done():
+                life.cancel()
+                await asyncio.wait([life])
 
     # -- its life ------------------------------------------------------------------------------------
 
     async def _live(self, shell: str | None) -> int:
         cols, rows = _size()
-        wish = {"t": "open", "cols": cols, "rows": rows, "lang": _language(), "term": _term()}
+        wish = {"t": "open", "cols": cols, "rows": rows, "lang": language(), "term": _term()}
         if shell is not None:
             wish = self._attach(shell)
         give_up, pause = time.monotonic() + PATIENCE, RETRY_LEAST
@@ -134,19 +107,9 @@ class Session:
 
     async def _end(self) -> int:
         """Return the exit code, when all is written."""
-        said = self._ended or {}
         if self._screen is not None:
             await self._screen.flushed()
-        why, code = said.get("why"), said.get("exit")
-        if why == "exited" and isinstance(code, int):
-            return SIGNAL_BASE - code if code < 0 else min(code, Exit.OWN_FAILURE)
-        sentence = said.get("text") or _WORDS.get(str(why)) or f"the shell ended: {why}"
-        raise Failure(f"{self._name}: {sentence}", self._exit(str(why)))
-
-    def _exit(self, why: str) -> Exit:
-        if self._shell is not None:
-            return Exit.OWN_FAILURE
-        return Exit.REFUSED if why in _REFUSED else exits.of_code(why)
+        return exit_code(self._ended or {}, self._name, began=self._shell is not None)
 
     def _settle(self, life: "asyncio.Task[int]") -> None:
         if life.cancelled() or self._over.done():
@@ -173,8 +136,6 @@ class Session:
             self._opened(said)
         elif said["t"] == "state":
             self._state(said)
-        elif said["t"] == "taken":
-            self._taken(int(said.get("count", 0)))
         elif said["t"] == "notice":
             self._note("what was typed is not read: the program takes no more")
 
@@ -204,22 +165,13 @@ class Session:
         elif state == "lost":
             self._lose("tunnel")
         elif state == "opening" and self._shell is None and not self._over.done():
-            why = str(said.get("why"))
-            words = _WORDS.get(why) or f"it cannot be reached: {why}"
-            self._over.set_exception(Failure(f"{self._name}: {words}", self._exit(why)))
+            self._over.set_exception(failure(said, self._name, began=False, usual="it cannot be reached"))
 
     def _lose(self, what: str) -> None:
         if self._lost:
             return
         self._lost = True
-        if self._keys is not None and self._raw is None and (self._under_way or not self._input_ended):
-            sentence = f"the {what} was lost while the input was under way, so what became of it is not known"
-            if not self._over.done():
-                self._over.set_exception(Failure(f"{self._name}: {sentence}", Exit.OWN_FAILURE))
-            return
-        self._under_way = 0
-        leaves = "; ~. leaves" if self._raw is not None else ""
-        self._note(f"{what} lost, your shell keeps running{leaves}")
+        self._note(f"{what} lost, your shell keeps running; ~. leaves")
 
     # -- screen --------------------------------------------------------------------------------------
 
@@ -229,11 +181,9 @@ class Session:
         self._screen = Screen(self._wrote, self._broke)
         self._screen.start()
         fd = sys.stdin.fileno()
-        if os.isatty(fd):
-            self._raw = RawMode(fd)
-            self._raw.enter()
-        self._keys = Keys(fd, self._heard)
-        self._typing.enter_context(self._keys.reading())
+        self._raw = RawMode(fd)
+        self._raw.enter()
+        self._typing.enter_context(Keys(fd, self._heard).reading())
 
     def _wrote(self, count: int) -> None:
         self._unwritten -= count
@@ -253,9 +203,7 @@ class Session:
         if self._screen is None:
             self._out.note(sentence)
             return
-        end = "\r\n" if self._raw is not None else "\n"
-        start = end if self._raw is not None else ""
-        self._screen.put(sys.stderr.fileno(), f"{start}{visible(sentence)}{end}".encode(), counts=False)
+        self._screen.put(sys.stderr.fileno(), f"\r\n{visible(sentence)}\r\n".encode(), counts=False)
 
     def _back_to_lines(self) -> None:
         if self._raw is not None:
@@ -264,9 +212,6 @@ class Session:
     # -- keyboard ------------------------------------------------------------------------------------
 
     def _heard(self, data: bytes) -> None:
-        if self._raw is None:
-            self._type(data) if data else self._end_input()
-            return
         if not data:  # the terminal hung up
             self.leave(SIGNAL_BASE + signal.SIGHUP)
         for found in self._escapes.feed(data):
@@ -281,30 +226,8 @@ class Session:
                     self._note(line)
 
     def _type(self, data: bytes) -> None:
-        if self._lost:
-            return  # nobody wants a key to count minutes later
-        if self._raw is None:
-            self._under_way += len(data)
-            if self._under_way > MOST_TYPED and self._keys is not None:
-                self._keys.room.clear()
-        self._way.typed(data)
-
-    def _taken(self, count: int) -> None:
-        self._under_way = max(0, self._under_way - count)
-        if self._under_way <= MOST_TYPED and self._keys is not None:
-            self._keys.room.set()
-
-    def _end_input(self) -> None:
-        if not self._input_ended:
-            self._input_ended = True
-            self._ends = asyncio.create_task(self._press_ctrl_d(), name="shell end of input")
-
-    async def _press_ctrl_d(self) -> None:
-        """Press it again and again: one that is pressed while a program runs is lost when the shell takes over."""
-        while True:
-            if not self._lost:
-                self._way.typed(EOF_KEY)
-            await asyncio.sleep(AGAIN)
+        if not self._lost:  # nobody wants a key to count minutes later
+            self._way.typed(data)
 
     # -- signals -------------------------------------------------------------------------------------
 
@@ -374,7 +297,8 @@ def _size() -> tuple[int, int]:
     return 80, 24
 
 
-def _language() -> str:
+def language() -> str:
+    """Return the language of whoever sits here, as a browser would say it."""
     name = next((os.environ[each] for each in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(each)), "")
     return name.partition(".")[0].partition("@")[0].replace("_", "-")
 

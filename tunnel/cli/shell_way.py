@@ -10,7 +10,7 @@ class WayLost(Exception):
 
 
 class Screenful(Protocol):
-    """Who sits in front: `tunnel.cli.shell_session.Session`."""
+    """Who sits in front: `tunnel.cli.shell_session.Session` or `tunnel.cli.shell_piped.PipedSession`."""
 
     def told(self, said: Said) -> None:
         """Take a message of the panel."""
@@ -23,7 +23,7 @@ class ShellWay(Protocol):
     """The way to one shell; `tunnel.cli.shell_here` and `tunnel.cli.shell_socket` are the two."""
 
     async def run(self, wish: Said, front: Screenful) -> None:
-        """Live until the shell is ended or not to be had; `wish` is an `open` or `attach`.
+        """Live until the shell is ended or not to be had; `wish` is an `open`, `attach` or `pipe`.
 
         Raises:
             WayLost: it broke; it may be run again with an `attach`.
@@ -34,4 +34,4 @@ class ShellWay(Protocol):
         """Type."""
 
     def say(self, said: Said) -> None:
-        """Say `resize`, `ack` or `end`."""
+        """Say `resize`, `ack`, `eof` or `end`."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from channels.auth import AuthMiddlewareStack
@@ -15,8 +16,9 @@ from servers.threads import in_thread
 from tunnel import origins, viewers, worker
 from tunnel.page_sockets import Message, PageSocket, refuse
 from tunnel.shells import messages, standing
-from tunnel.shells.messages import Ack, Answer, Attach, BadMessage, End, Open, Ping, Resize
-from tunnel.shells.standing import AnyLogin, Login, Standing, TokenLogin
+from tunnel.shells.messages import Ack, Answer, Attach, BadMessage, End, Eof, Open, Ping, Pipe, Resize
+from tunnel.shells.piped import Piped
+from tunnel.shells.standing import AnyLogin, Login, ShownOut, Standing, TokenLogin
 from tunnel.shells.terminal import Terminal
 from tunnel.subscriptions import NO_LONGER_WELCOME, NORMAL, TRY_AGAIN
 
@@ -35,6 +37,7 @@ class ShellConsumer(PageSocket):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._terminal: Terminal | None = None
+        self._piped: Piped | None = None  # instead of a terminal
         self._life: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._sending = asyncio.Lock()
@@ -82,8 +85,10 @@ class ShellConsumer(PageSocket):
     async def _hear(self, said: messages.Message) -> None:
         if isinstance(said, Ping):
             await self.tell("pong", n=said.n)
-        elif isinstance(said, Open | Attach):
+        elif isinstance(said, Open | Attach | Pipe):
             self._begin(said)
+        elif self._piped is not None:
+            await self._hear_of_pipes(self._piped, said)
         elif self._terminal is None:
             return
         elif isinstance(said, Ack):
@@ -95,26 +100,44 @@ class ShellConsumer(PageSocket):
         elif isinstance(said, End):
             self._terminal.end_shell()
 
+    async def _hear_of_pipes(self, piped: Piped, said: messages.Message) -> None:
+        if isinstance(said, Ack):
+            piped.shown(said.position)
+        elif isinstance(said, Eof):
+            piped.end_input()
+        elif isinstance(said, End):
+            await self._close(NORMAL)
+            raise StopConsumer
+
     async def _typed(self, data: bytes) -> None:
-        if len(data) > MAX_BINARY:
+        untold = self._piped is not None and not self._piped.typed(data)
+        if len(data) > MAX_BINARY or untold:
             await self._close(RUBBISH)
             raise StopConsumer
         if self._terminal is not None and not self._terminal.typed(data):
             await self.tell("notice", notice="not_read")
 
-    def _begin(self, wish: Open | Attach) -> None:
-        """Start the terminal; a page says once what it wants."""
-        if self._terminal is not None or self._login is None or self._server is None:
+    def _begin(self, wish: Open | Attach | Pipe) -> None:
+        """Start the terminal, or a shell without one; a page says once what it wants."""
+        if self._terminal is not None or self._piped is not None:
+            return
+        if self._login is None or self._server is None:
             return
         if self._patience is not None:
             self._patience.cancel()
-        self._terminal = Terminal(self._login, self._server, self)
-        self._life = asyncio.create_task(self._run(self._terminal, wish), name="tunnel terminal page")
+        life: Coroutine[Any, Any, ShownOut | None]
+        if isinstance(wish, Pipe):
+            self._piped = Piped(self._login, self._server, self)
+            life = self._piped.run(wish)
+        else:
+            self._terminal = Terminal(self._login, self._server, self)
+            life = self._terminal.run(wish)
+        self._life = asyncio.create_task(self._run(life), name="tunnel terminal page")
 
-    async def _run(self, terminal: Terminal, wish: Open | Attach) -> None:
+    async def _run(self, life: Coroutine[Any, Any, ShownOut | None]) -> None:
         """Let the terminal live, and tell the page if it is not by its own doing that it ends."""
         try:
-            shown_out = await terminal.run(wish)
+            shown_out = await life
             if shown_out is not None:
                 log.info("a terminal is closed: %s user=%s", shown_out.why, self._who())
                 await self.tell("state", state="ended", why=shown_out.why)

@@ -1,6 +1,6 @@
 """What a terminal page and the panel tell each other: text is JSON with `t`, binary is the bytes of the terminal.
 
-page -> panel   open, attach, resize, ack, answer, end, ping        binary: what was typed
+page -> panel   open, attach, pipe, resize, ack, answer, eof, end, ping     binary: what was typed
 panel -> page   hello, opened, size, state, rtt, viewers, pong, taken      binary: what the program wrote
 """
 
@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from tunnel.shells.rows import Size
 
-MAX_TEXT: Final = 1024  # bytes of a text message of a page; the longest has about 150
+MAX_TEXT: Final = 1024  # characters of a text message of a page; the longest has about 150
+MAX_LINE: Final = 16 * 1024  # characters of a line for a shell, as the node takes it
+MAX_PIPE: Final = 6 * MAX_LINE + MAX_TEXT  # characters of a message that holds one, each written as \uXXXX
 LEAST_SIDE: Final = 2  # characters; xterm.js has no smaller terminal
 MOST_COLS: Final = 1000
 MOST_ROWS: Final = 500
@@ -50,6 +52,19 @@ class Attach:
 
 
 @dataclass(frozen=True)
+class Pipe:
+    """Run a shell without a terminal; without a line it reads its input."""
+
+    lang: str
+    line: str | None = None
+
+
+@dataclass(frozen=True)
+class Eof:
+    """What was typed is all there is."""
+
+
+@dataclass(frozen=True)
 class Resize:
     """The window has another size."""
 
@@ -82,7 +97,7 @@ class Ping:
     n: int
 
 
-Message = Open | Attach | Resize | Ack | Answer | End | Ping
+Message = Open | Attach | Pipe | Eof | Resize | Ack | Answer | End | Ping
 
 
 def parse(text: str) -> Message:
@@ -91,13 +106,16 @@ def parse(text: str) -> Message:
     Raises:
         BadMessage: no page of ours says this.
     """
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_PIPE:
         raise BadMessage("too long")
     try:
         said = json.loads(text)
-        return _KINDS[said["t"]](said)
+        found = _KINDS[said["t"]](said)
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise BadMessage(type(exc).__name__) from exc
+    if len(text) > MAX_TEXT and not isinstance(found, Pipe):
+        raise BadMessage("too long")
+    return found
 
 
 def said(kind: str, **members: Any) -> str:
@@ -124,6 +142,12 @@ def _kind(value: Any) -> str:
     return value
 
 
+def _line(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or len(value) > MAX_LINE or "\0" in value):
+        raise BadMessage("no line for a shell")
+    return value
+
+
 def _number(value: Any, least: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise BadMessage("a number out of its range")
@@ -139,6 +163,8 @@ _KINDS: Final[dict[str, Callable[[Any], Message]]] = {
     "attach": lambda said: Attach(
         uuid.UUID(str(said["shell"])), _position(said["offset"]), _size(said), said["write"] is True
     ),
+    "pipe": lambda said: Pipe(language_of(str(said["lang"])), _line(said.get("line"))),
+    "eof": lambda _: Eof(),
     "resize": lambda said: Resize(_size(said)),
     "ack": lambda said: Ack(_position(said["position"])),
     "answer": lambda said: Answer(ANSWERS[said["to"]]),

@@ -16,6 +16,7 @@ class Typed:
         self._waiting = bytearray()
         self._under_way = 0  # bytes that were taken and not passed on yet
         self._at = -math.inf  # when something was typed last
+        self._over = False
         self._more = asyncio.Event()
 
     def __len__(self) -> int:
@@ -31,9 +32,16 @@ class Typed:
         self._more.set()
         return True
 
+    def end(self) -> None:
+        """Note that this was all of it."""
+        self._over = True
+        self._more.set()
+
     async def next(self) -> bytes:
-        """Wait for something typed and take it; `passed_on` says that it went."""
+        """Wait for something typed and take it, b"" at the end of all; `passed_on` says that it went."""
         while not self._waiting:
+            if self._over:
+                return b""
             self._more.clear()
             await self._more.wait()
         data = bytes(self._waiting[:PIECE])
