@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import time
 from collections.abc import Callable
@@ -392,10 +393,11 @@ def test_a_proxy_of_the_environment_leads_to_the_panel_and_sees_no_token(
         serving(reply(200, ME), authority.server(name="panel.test")) as web,
         serving(tunnelling(web.port, seen)) as proxy,
     ):
-        monkeypatch.setenv("HTTPS_PROXY", f"http://user:word@127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://some%20body:w%40rd@127.0.0.1:{proxy.port}")
         assert panel("https://panel.test", trusting(authority)).call("GET", "me/") == ME
     assert (seen[0].method, seen[0].path) == ("CONNECT", "panel.test:443")
-    assert seen[0].headers["proxy-authorization"].startswith("Basic ")
+    login = base64.b64encode(b"some body:w@rd").decode()
+    assert seen[0].headers["proxy-authorization"] == f"Basic {login}"
     assert TOKEN not in str(seen[0].headers)
     assert web.asked[0].headers["authorization"] == f"Token {TOKEN}"
     assert "proxy-authorization" not in web.asked[0].headers

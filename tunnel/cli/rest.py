@@ -20,6 +20,7 @@ from urllib3 import exceptions
 from tunnel.cli import rest_errors
 from tunnel.cli.address import API, Address
 from tunnel.cli.exits import Exit, Failure
+from tunnel.cli.proxy_login import authorization
 from tunnel.cli.rest_errors import NotThePanel, Problem, Unreachable
 from tunnel.cli.shell_socket import SocketWay
 
@@ -251,7 +252,7 @@ class Rest:
         if isinstance(error, exceptions.ConnectTimeoutError):
             return Unreachable(f"{self.where} does not answer within {CONNECT_WITHIN:g} s", sent=False)
         if isinstance(error, exceptions.SSLError):
-            return _wrong_tls(self.where, error)
+            return rest_errors.wrong_tls(self.where, _root(error))
         if isinstance(error, exceptions.ReadTimeoutError | TimeoutError):
             return _no_answer(self.where)
         cause = next((arg for arg in error.args if isinstance(arg, HTTPException)), None)
@@ -285,9 +286,8 @@ def without_password(proxy: str) -> str:
 def _pool(proxy: str, tls: SSLContext) -> urllib3.PoolManager:
     if not proxy:
         return urllib3.PoolManager(maxsize=CONNECTIONS, ssl_context=tls)
-    parts = urlsplit(proxy)
-    words = f"{parts.username}:{parts.password or ''}" if parts.username else None
-    headers = urllib3.make_headers(proxy_basic_auth=words) if words else None
+    login = authorization(proxy)
+    headers = {"Proxy-Authorization": login} if login else None
     return urllib3.ProxyManager(proxy, proxy_headers=headers, maxsize=CONNECTIONS, ssl_context=tls)
 
 
@@ -301,16 +301,6 @@ def _settle(future: Future[Any], work: Callable[[], Any]) -> None:
 
 def _no_answer(where: Address) -> Unreachable:
     return Unreachable(f"{where} did not answer in time", sent=True)
-
-
-def _wrong_tls(where: Address, error: Exception) -> Unreachable:
-    cause = _root(error)
-    verify = getattr(cause, "verify_message", "")
-    if verify:
-        words = f"the certificate of {where} is not trusted: {verify}"
-        return Unreachable(f"{words}; if its authority is your own, name its file with --ca-file", sent=False)
-    reason = getattr(cause, "reason", None) or cause
-    return Unreachable(f"no TLS with {where}: {reason}; check scheme and port", sent=False)
 
 
 def _root(error: BaseException) -> object:

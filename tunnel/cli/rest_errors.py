@@ -60,6 +60,16 @@ class Problem(Failure):
         self.told = told
 
 
+def wrong_tls(where: object, cause: object) -> Unreachable:
+    """Return what is wrong with the TLS of a panel at this address; nothing was sent there."""
+    verify = getattr(cause, "verify_message", "")
+    if verify:
+        words = f"the certificate of {where} is not trusted: {verify}"
+        return Unreachable(f"{words}; if its authority is your own, name its file with --ca-file", sent=False)
+    reason = getattr(cause, "reason", None) or cause
+    return Unreachable(f"no TLS with {where}: {reason}; check scheme and port", sent=False)
+
+
 def read(status: int, body: dict[str, Any], retry_after: float | None) -> Told:
     """Take out of a problem's JSON what has the right type."""
     errors = body.get("errors")

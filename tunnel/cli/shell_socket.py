@@ -9,13 +9,14 @@ import os
 import ssl
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from agent_client.reader import Closed, Pinged, Reader, WrongFrame
 from agent_client.vendor.websocket import ABNF
 from tunnel.cli.address import Address
 from tunnel.cli.exits import Exit, Failure
-from tunnel.cli.rest_errors import NotThePanel, Unreachable
+from tunnel.cli.proxy_login import authorization
+from tunnel.cli.rest_errors import NotThePanel, Unreachable, wrong_tls
 from tunnel.cli.shell_way import Said, Screenful, WayLost
 
 CONNECT_WITHIN: Final = 15.0  # seconds for connection, TLS and the answer
@@ -42,6 +43,11 @@ class SocketWay:
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
                 reader, writer = await self._dial()
+        except ssl.SSLError as exc:
+            told = wrong_tls(self._where, exc)
+            if again:
+                raise WayLost(str(told)) from exc
+            raise told from exc
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError) as exc:
             words = getattr(exc, "strerror", "") or "no answer"
             if again:
@@ -126,9 +132,8 @@ class SocketWay:
         reader, writer = await asyncio.open_connection(parts.hostname, port, limit=LARGEST_HEAD, ssl=tls)
         target = f"{_bracketed(self._where.host)}:{self._where.port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-        if parts.username:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            lines.append(f"Proxy-Authorization: Basic {base64.b64encode(login).decode()}")
+        if login := authorization(self._proxy):
+            lines.append(f"Proxy-Authorization: {login}")
         status, _ = await _asked(reader, writer, lines)
         if status != HTTPStatus.OK:
             writer.close()
