@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Django's command line for this site."""
 
+import gc
 import os
 import sys
 
@@ -8,9 +9,10 @@ import sys
 def main() -> None:
     """Run the management command named in the arguments."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "yumna_panel.settings")
-    from django.core.management import execute_from_command_line
+    gc.disable()  # until all is loaded
+    from yumna_panel.command_line import CommandLine
 
-    execute_from_command_line(sys.argv)
+    CommandLine(sys.argv).execute()
 
 
 if __name__ == "__main__":

@@ -167,8 +167,11 @@ if REDIS_URL:
 LANGUAGES = [("en", "English"), ("id", "Bahasa Indonesia")]
 LANGUAGE_CODE = environment.choice("LANGUAGE_CODE", "en", frozenset(code for code, _ in LANGUAGES))
 TIME_ZONE = environment.text("TIME_ZONE", "UTC")
-if TIME_ZONE not in zoneinfo.available_timezones():
-    raise BadSetting("TIME_ZONE", f"is {TIME_ZONE!r}, which is no time zone; write one such as Asia/Jakarta")
+try:
+    zoneinfo.ZoneInfo(TIME_ZONE)  # the list of all zones would read some hundred files at each start
+except (LookupError, ValueError, OSError):
+    reason = f"is {TIME_ZONE!r}, which is no time zone; write one such as Asia/Jakarta"
+    raise BadSetting("TIME_ZONE", reason) from None
 USE_I18N = True
 USE_TZ = True
 LOCALE_PATHS = [BASE_DIR / "yumna_panel" / "locale"]
