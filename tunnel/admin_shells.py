@@ -36,7 +36,7 @@ class ShellAdmin(HistoryAdmin):
 
     goes_with_its_server = True
     list_select_related = ["server", "recording"]
-    list_display = ["opened", "on_server", "who", "lasted", "why", "recorded"]
+    list_display = ["opened", "on_server", "who", "lasted", "recorded", "why"]
     list_display_links = ["opened"]
     list_filter = [LiveFilter, "opened_at", "end", OfServerFilter]
     search_fields = ["server__name", "server__agent_id", "opener", "program"]
