@@ -63,11 +63,11 @@ class Ended:
 class Panel:
     """A cluster with nodes of every kind, and the programs that ask it."""
 
-    def __init__(self, cluster: Cluster, secrets: dict[str, str]) -> None:
+    def __init__(self, cluster: Cluster, secrets: dict[str, str], token: str = "") -> None:
         self.cluster = cluster
         self.secrets = secrets
         self.url = f"http://127.0.0.1:{cluster.ports['a']}"
-        self.token = self.make_token("root", superuser=True, scopes=ALL)
+        self.token = token or self.make_token("root", superuser=True, scopes=ALL)
         self._console = subprocess.Popen(
             [sys.executable, "-m", "tests.cli.console"],
             cwd=ROOT,

@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
+import ssl
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
+import psutil
 import pytest
 
-from tests.cli.test_both_ends import ENDS, Panel
+from tests.agent.certificates import Authority
+from tests.agent.test_dial import Proxy, listening
+from tests.cli.test_both_ends import ENDS, MAKE_TOKEN, Panel
 from tests.cli.test_facts import SERVER
 from tests.cli.test_yumna import environment
 from tests.cli.web import Asked, reply, serving
-from tests.e2e.cluster import ROOT, Cluster, until
+from tests.e2e.cluster import ROOT, Cluster, free_port, until
 from tests.e2e.real_agent import RealAgent
+from tunnel.cli import address
 from tunnel.cli.exits import Exit
 from tunnel.cli.keyboard import Escape, Escapes
+from tunnel.cli.program import BROKEN_PIPE
+from tunnel.cli.rest_errors import Unreachable
+from tunnel.cli.shell_socket import SocketWay
+from tunnel.cli.shell_way import WayLost
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 60.0
-SCOPES = ["view", "open_shell", "run_command"]
+STILL = 1.5  # seconds in which nothing moves
+BOTH = ENDS[:2]
+WORKERS = ("a", "b")
+# In one process, whose start costs more than all it does: two servers, and tokens of two people.
+MAKE = "\n".join(
+    (
+        "from servers import identity",
+        "print(identity.create('alpha', agent_id='alpha')[1])",
+        "identity.create('away', agent_id='away')",
+        *(
+            MAKE_TOKEN.format(user=user, superuser=True, scopes=scopes, grant="")
+            for user, scopes in (
+                ("root", ["view", "open_shell", "run_command"]),
+                ("looker", ["view", "open_shell"]),
+            )
+        ),
+    )
+)
 # A shell that runs the program as a job; a typed line sends it on in the background, another one brings it back.
 JOB = (
     "bash",
@@ -45,23 +74,28 @@ JOB = (
 def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
     """Two workers; an agent at the second one, whose shells are plain, and a server that is away."""
     folder = tmp_path_factory.mktemp("shell")
-    cluster = Cluster(folder, "uvicorn")
+    cluster = Cluster(folder, "uvicorn", DEBUG="1", ALLOWED_HOSTS="127.0.0.1,panel.test")
     made, agent = None, None
     try:
-        cluster.start("a", "b")
-        cluster.stock(2)
-        secret, _ = cluster.add("alpha"), cluster.add("away")
+        cluster.start_redis()
+        cluster.migrate()
+        for worker in WORKERS:
+            cluster.start_worker(worker)
+        secret, token, looker = cluster.python(MAKE).splitlines()[-3:]  # while they start
         home = folder / "home"
         home.mkdir()
         (home / ".bash_profile").write_text(
             "PS1='$ '; unset PROMPT_COMMAND; [ ! -t 0 ] || bind 'set enable-bracketed-paste off'\n"
         )
-        agent = RealAgent(folder / "alpha", [cluster.url("b")], "alpha", secret, HOME=str(home))
-        until(lambda: "tunnel open" in agent.log, 20, "the agent is in")
-        made = Panel(cluster, {})
-        made.token = made.make_token("root", superuser=True, scopes=SCOPES)
+        agent = RealAgent(folder / "alpha", [cluster.new_url("b")], "alpha", secret, HOME=str(home))
+        made = Panel(cluster, {"looker": looker}, token)
+        for worker in WORKERS:
+            cluster.wait_for(worker, PATIENCE)
+        until(lambda: "tunnel open" in agent.log, PATIENCE, "the agent is in")
         yield made
     finally:
+        if agent:
+            agent.process.terminate()  # all end side by side
         if made:
             made.close()
         if agent:
@@ -69,10 +103,47 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
         cluster.stop()
 
 
+@pytest.fixture(scope="module")
+def encrypted(panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    """TLS before the first worker, for panel.test and not for this machine: the authority's file, and the port."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = Authority(folder)
+    authority.server(name="panel.test", address="192.0.2.9")
+    chain = next(folder.glob("panel.test-*.pem"))
+    port = free_port()
+    front = [
+        sys.executable,
+        "-m",
+        "tests.faults.tls_front",
+        "127.0.0.1",
+        str(port),
+        str(panel.cluster.ports["a"]),
+    ]
+    process = subprocess.Popen(
+        [*front, str(chain), str(chain.with_suffix(".key"))], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    try:
+        assert b"listens" in process.stdout.readline()
+        yield authority.file, port
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def at_both_ends(scenario: Callable[[str], None]) -> None:
+    """Play the same at both ends, side by side."""
+    with ThreadPoolExecutor(len(BOTH)) as pool:
+        for played in [pool.submit(scenario, end) for end in BOTH]:
+            played.result()
+
+
 class Typist:
     """The program on a terminal, and what it showed."""
 
-    def __init__(self, panel: Panel, end: str, *words: str, inside: Sequence[str] = ()) -> None:
+    def __init__(
+        self, panel: Panel, end: str, *words: str, inside: Sequence[str] = (), **environment: str
+    ) -> None:
         self.ours, self.theirs = pty.openpty()
         self.size(80, 24)
         self.before = termios.tcgetattr(self.theirs)
@@ -80,7 +151,7 @@ class Typist:
         self.process = subprocess.Popen(
             [*inside, *panel.command(end), "shell", *words],
             cwd=ROOT,
-            env=panel.environment(end, TERM="xterm"),
+            env=panel.environment(end, TERM="xterm", **environment),
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=self.theirs,
@@ -131,8 +202,10 @@ class Typist:
 
 
 @contextmanager
-def typing(panel: Panel, end: str, *words: str, inside: Sequence[str] = ()) -> Iterator[Typist]:
-    typist = Typist(panel, end, *(words or ("alpha",)), inside=inside)
+def typing(
+    panel: Panel, end: str, *words: str, inside: Sequence[str] = (), **environment: str
+) -> Iterator[Typist]:
+    typist = Typist(panel, end, *(words or ("alpha",)), inside=inside, **environment)
     try:
         yield typist
     finally:
@@ -142,76 +215,16 @@ def typing(panel: Panel, end: str, *words: str, inside: Sequence[str] = ()) -> I
         os.close(typist.theirs)
 
 
-@pytest.mark.parametrize("end", ENDS[:2])
-def test_a_shell_is_typed_in_resized_interrupted_and_its_exit_code_returned(panel: Panel, end: str):
-    with typing(panel, end) as typist:
-        typist.see("$ ")
-        typist.ask("stty size", "24 80")
-        typist.size(101, 33)
-        os.kill(typist.process.pid, signal.SIGWINCH)
-        typist.ask("until [ \"$(stty size)\" = '33 101' ]; do sleep .1; done; echo resi''zed", "resized")
-        typist.type("sleep 99\r")
-        typist.see("sleep 99")
-        typist.ask("\x03", "^C")
-        typist.ask("echo $TERM ~~", "xterm ~~")
-        typist.type("exit 7\r")
-        assert typist.ended() == 7
-    opened = panel.cluster.sql("select actor, state from servers_commandrecord where action = 'open'")
-    assert ("console" if end == "local" else "token cli") in opened[-1][0]
-    assert opened[-1][1] == "succeeded"
-
-
-@pytest.mark.parametrize("end", ENDS[:2])
-def test_who_leaves_comes_back_to_the_shell_with_what_it_wrote_meanwhile(panel: Panel, end: str):
-    with typing(panel, end) as typist:
-        typist.see("$ ")
-        typist.ask("X=kept", "$ ")
-        typist.type("~?")
-        typist.see("this help")
-        typist.type("~.")
-        assert typist.ended() == Exit.OWN_FAILURE
-    shell = typist.shown.split(b"--attach ")[1].split()[0].decode()
-    with typing(panel, end, "alpha", "--attach", shell) as again:
-        again.see("X=kept")
-        again.ask("echo $X-on", "kept-on")
-        again.process.send_signal(signal.SIGTERM)
-        assert again.ended() == 128 + signal.SIGTERM
-        again.see(f"left; --attach {shell} comes back")
-    with typing(panel, end, "alpha", "--attach", shell) as closed:
-        closed.see("kept-on")
-        closed.hang_up()
-        assert closed.process.wait(PATIENCE) == 128 + signal.SIGHUP
-    with typing(panel, end, "alpha", "--attach", shell) as last:
-        last.see("kept-on")
-        last.type("exit\r")
-        assert last.ended() == 0
-
-
-@pytest.mark.parametrize("end", ENDS[:2])
-def test_a_worker_restarted_in_mid_output_loses_nothing(panel: Panel, end: str):
-    worker = "b" if end == "local" else "a"  # that of the agent, that of the program
-    with typing(panel, end) as typist:
-        typist.see("$ ")
-        typist.type("for i in $(seq 1 9); do seq -f \"$i-%g\" 1 2000; sleep .3; done; echo al''l\r")
-        typist.see("2-1")
-        panel.cluster.kill(worker)
-        panel.cluster.start_worker(worker)
-        typist.see("all\r")
-        typist.type("exit 3\r")
-        assert typist.ended() == 3
-        lines = [line for line in typist.shown.decode().replace("\r", "").split("\n") if line[1:2] == "-"]
-    assert "lost, your shell keeps running" in typist.shown.decode()
-    assert lines == [f"{part}-{number}" for part in range(1, 10) for number in range(1, 2001)]
-
-
 @contextmanager
-def piped(panel: Panel, end: str, *line: str) -> Iterator[subprocess.Popen[bytes]]:
+def piped(
+    panel: Panel, end: str, *line: str, given: int = subprocess.PIPE, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """The program without a terminal, to be fed and read."""
     process = subprocess.Popen(
         [*panel.command(end), "shell", "alpha", *(("--", *line) if line else ())],
         cwd=ROOT,
-        env=panel.environment(end, TERM="xterm"),
-        stdin=subprocess.PIPE,
+        env=panel.environment(end, TERM="xterm", **environment),
+        stdin=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -222,38 +235,264 @@ def piped(panel: Panel, end: str, *line: str) -> Iterator[subprocess.Popen[bytes
         process.kill()
         process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
-            with suppress(BrokenPipeError):
-                pipe.close()
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
-@pytest.mark.parametrize("end", ENDS[:2])
-def test_a_script_is_piped_in_and_its_outputs_come_apart_and_as_they_are(panel: Panel, end: str):
-    script = b"test -t 0 -o -t 1 -o -t 2 || echo no terminal\necho one$((1)); echo two >&2\n(exit 4)\n"
-    with piped(panel, end) as script_run, piped(panel, end, "cat; exit", "3") as line_run:
-        noise = os.urandom(10 * 1024 * 1024)
-        with ThreadPoolExecutor(2) as pool:
-            first = pool.submit(script_run.communicate, script, PATIENCE)
-            second = pool.submit(line_run.communicate, noise, PATIENCE)
-            assert first.result() == (b"no terminal\none1\n", b"two\n")
-            assert second.result() == (noise, b"")
-        assert (script_run.returncode, line_run.returncode) == (4, 3)
-    asked = "select action, params, actor, state from servers_commandrecord where action = 'pipe'"
-    rows = [row for row in panel.cluster.sql(asked) if ("console" in row[2]) == (end == "local")]
-    assert {row[3] for row in rows} == {"succeeded"}
-    assert any("cat; exit 3" in str(row[1]) for row in rows)
+def test_a_shell_is_typed_in_resized_interrupted_and_its_exit_code_returned(panel: Panel):
+    def scenario(end: str) -> None:
+        with typing(panel, end) as typist:
+            typist.see("$ ")
+            typist.ask("stty size", "24 80")
+            typist.size(101, 33)
+            os.kill(typist.process.pid, signal.SIGWINCH)
+            typist.ask("until [ \"$(stty size)\" = '33 101' ]; do sleep .1; done; echo resi''zed", "resized")
+            typist.type("sleep 99\r")
+            typist.see("sleep 99")
+            typist.ask("\x03", "^C")
+            typist.ask("echo $TERM ~~", "xterm ~~")
+            typist.type("exit 7\r")
+            assert typist.ended() == 7
+
+    at_both_ends(scenario)
+    opened = panel.cluster.sql("select actor, state from servers_commandrecord where action = 'open'")
+    assert {actor.partition(":")[0] for actor, _ in opened} == {"console", "root (token cli)"}
+    assert {state for _, state in opened} == {"succeeded"}
+
+
+def test_who_leaves_comes_back_to_the_shell_with_what_it_wrote_meanwhile(panel: Panel):
+    def scenario(end: str) -> None:
+        with typing(panel, end) as typist:
+            typist.see("$ ")
+            typist.ask("X=kept", "$ ")
+            typist.type("~?")
+            typist.see("this help")
+            typist.type("~.")
+            assert typist.ended() == Exit.OWN_FAILURE
+        shell = typist.shown.split(b"--attach ")[1].split()[0].decode()
+        with typing(panel, end, "alpha", "--attach", shell) as again:
+            again.see("X=kept")
+            again.ask("echo $X-on", "kept-on")
+            again.type("exit\r")
+            assert again.ended() == 0
+
+    at_both_ends(scenario)
+
+
+def test_a_signal_and_a_window_that_is_closed_leave_the_shell_as_it_is(panel: Panel):
+    with typing(panel, "remote") as typist:
+        typist.see("$ ")
+        typist.ask("X=kept", "$ ")
+        typist.process.send_signal(signal.SIGTERM)
+        assert typist.ended() == 128 + signal.SIGTERM
+        typist.see(" comes back")
+    shell = typist.shown.split(b"left; --attach ")[1].split()[0].decode()
+    with typing(panel, "remote", "alpha", "--attach", shell) as closed:
+        closed.see("X=kept")
+        closed.hang_up()
+        assert closed.process.wait(PATIENCE) == 128 + signal.SIGHUP
+    with typing(panel, "remote", "alpha", "--attach", shell) as last:
+        last.ask("echo $X-on", "kept-on")
+        last.type("exit\r")
+        assert last.ended() == 0
+
+
+def test_workers_restarted_in_mid_output_lose_nothing_of_a_shell_and_end_one_at_pipes(
+    panel: Panel, tmp_path: Path
+):
+    enough = tmp_path / "enough"
+    line = "i=0; until test -e '{}'; do i=$((i+1)); seq -f \"$i-%g\" 1 2000; sleep .3; done; echo al''l\r"
+    sleep = "echo $$; exec sleep 99"
+    with ExitStack() as stack:
+        local, remote = (stack.enter_context(typing(panel, end)) for end in BOTH)
+        local_pipe, remote_pipe = (stack.enter_context(piped(panel, end, sleep)) for end in BOTH)
+        pids = [int(one.stdout.readline()) for one in (local_pipe, remote_pipe)]
+        for typist in (local, remote):
+            typist.see("$ ")
+            typist.type(line.format(enough))
+            typist.see("2-1")
+        # The first one has the program's socket, the second one the agent's.
+        assert restart(panel, "a", remote) == "panel"
+        assert remote_pipe.wait(PATIENCE) == Exit.OWN_FAILURE
+        assert b"the connection to the panel broke, and the shell ended with it" in remote_pipe.stderr.read()
+        assert restart(panel, "b", local, remote) == "tunnel"
+        assert local_pipe.wait(PATIENCE) == Exit.OWN_FAILURE
+        assert b"the shell ended with it" in local_pipe.stderr.read()
+        until(lambda: not any(psutil.pid_exists(pid) for pid in pids), PATIENCE, "the node's programs ended")
+        enough.touch()
+        for typist in (local, remote):
+            typist.see("all\r")
+            typist.type("exit 3\r")
+            assert typist.ended() == 3
+            assert output(typist) == "".join(
+                f"{part}-{number}\r\n" for part in range(1, parts(typist) + 1) for number in range(1, 2001)
+            )
+
+
+NOTE = re.compile(r"\r\n(?:panel lost|tunnel lost|connected again)[^\r]*\r\n")  # anywhere, within a line too
+
+
+def output(typist: Typist) -> str:
+    """Return what the loop wrote, byte for byte."""
+    shown = NOTE.sub("", typist.shown.decode())
+    return shown[shown.index("\r\n1-1\r\n") + 2 : shown.index("all\r")]
+
+
+def parts(typist: Typist) -> int:
+    """Return how many times it ran."""
+    return int(output(typist).rpartition("-")[0].rpartition("\n")[2])
+
+
+def restart(panel: Panel, worker: str, *typists: Typist) -> str:
+    """Kill a worker and start it anew; return what the program said it had lost, when all are back."""
+    seen = [len(typist.shown) for typist in typists]
+    panel.cluster.kill(worker)
+    panel.cluster.start_worker(worker)
+    for typist, since in zip(typists, seen, strict=True):
+        typist.see("connected again", since)
+    told = {
+        typist.shown[since:].split(b" lost, your shell keeps running")[0].split()[-1]
+        for typist, since in zip(typists, seen, strict=True)
+    }
+    (what,) = told
+    return what.decode()
+
+
+def test_a_script_is_piped_in_and_its_outputs_come_apart_and_as_they_are(panel: Panel):
+    script = b"test -t 0 -o -t 1 -o -t 2 || echo no terminal; echo two >&2\ncat; exit 4\n"
+
+    def scenario(end: str) -> None:
+        noise = os.urandom((2 if end == "local" else 10) * 1024 * 1024)
+        with piped(panel, end) as run:
+            assert run.communicate(script + noise, PATIENCE) == (b"no terminal\n" + noise, b"two\n")
+            assert run.returncode == 4
+
+    at_both_ends(scenario)
+    ran = panel.cluster.sql("select actor, state from servers_commandrecord where action = 'pipe'")
+    assert {actor.partition(":")[0] for actor, _ in ran} == {"console", "root (token cli)"}
+    assert {state for _, state in ran} == {"succeeded"}
+
+
+def test_both_directions_are_held_back_and_nothing_is_lost_by_it(panel: Panel, tmp_path: Path):
+    noise, gate = os.urandom(6 * 1024 * 1024), tmp_path / "gate"
+    with piped(panel, "remote", f"until test -e '{gate}'; do sleep .1; done; tee '{gate}'") as one:
+        os.set_blocking(one.stdin.fileno(), False)
+        given = push(one, noise)
+        assert given < 2 * 1024 * 1024  # the program reads nothing, and what is on its way is bounded
+        gate.touch()
+        given += push(one, noise[given:])
+        assert given < len(noise)  # nobody reads what it writes
+        assert gate.stat().st_size < 4 * 1024 * 1024
+        os.set_blocking(one.stdin.fileno(), True)
+        out, err = one.communicate(noise[given:], PATIENCE)
+        assert (out, err, one.returncode) == (noise, b"", 0)
+    assert gate.read_bytes() == noise
+
+
+def push(process: subprocess.Popen[bytes], data: bytes) -> int:
+    """Write as much as is taken, until nothing is taken for a while; return how much that was."""
+    given = 0
+    while given < len(data) and select.select([], [process.stdin], [], STILL)[1]:
+        given += process.stdin.raw.write(data[given : given + 65536]) or 0
+    return given
+
+
+def test_whatever_ends_one_without_a_terminal_ends_the_other_side_too(panel: Panel):
+    with ExitStack() as stack, subprocess.Popen(["yes"], stdout=subprocess.PIPE) as yes:
+
+        def start(line: str, given: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+            return stack.enter_context(piped(panel, "remote", line, given=given))
+
+        sleep = "echo $$; exec sleep 99"
+        terminated, interrupted, deaf = start(sleep), start(sleep), start("echo $$; exec yes")
+        head, killed = start("head -n 1", yes.stdout.fileno()), start("kill -9 $$")
+        pids = [int(one.stdout.readline()) for one in (terminated, interrupted, deaf)]
+        terminated.send_signal(signal.SIGTERM)
+        interrupted.send_signal(signal.SIGINT)
+        deaf.stdout.close()
+        for one, code in (
+            (terminated, 128 + signal.SIGTERM),
+            (interrupted, Exit.INTERRUPTED),
+            (deaf, BROKEN_PIPE),
+            (head, 0),
+            (killed, 128 + signal.SIGKILL),
+        ):
+            assert one.wait(PATIENCE) == code
+            assert one.stderr.read() == b""
+        assert head.stdout.read() == b"y\n"
+        yes.kill()
+        until(lambda: not any(psutil.pid_exists(pid) for pid in pids), PATIENCE, "the node's programs ended")
+
+
+def test_over_tls_with_an_authority_of_ones_own_directly_or_by_way_of_a_proxy(
+    panel: Panel, encrypted: tuple[Path, int]
+):
+    authority, port = encrypted
+    proxy = Proxy(port)
+    noise = os.urandom(1024 * 1024)
+    with listening(proxy) as at:
+        there = {
+            "YUMNA_URL": f"https://panel.test:{port}",
+            "YUMNA_CA_FILE": str(authority),
+            "HTTPS_PROXY": f"http://some%20body:w%40rd@127.0.0.1:{at}",
+        }
+        with (
+            typing(panel, "remote", **there) as typist,
+            piped(panel, "remote", "cat", **there) as pipe,
+            piped(panel, "remote", "cat", **there | {"YUMNA_CA_FILE": ""}) as distrustful,
+            piped(panel, "remote", "cat", **there | {"YUMNA_URL": f"https://localhost:{port}"}) as elsewhere,
+        ):
+            assert pipe.communicate(noise, PATIENCE) == (noise, b"")
+            typist.see("$ ")
+            typist.ask("echo he''re", "here")
+            typist.type("exit 6\r")
+            assert (typist.ended(), pipe.returncode) == (6, 0)
+            for refused, name in ((distrustful, "panel.test"), (elsewhere, "localhost")):
+                assert refused.wait(PATIENCE) == Exit.NO_LAYER
+                said = refused.stderr.read().decode()
+                assert f"the certificate of https://{name}:{port} is not trusted" in said
+                assert refused.stdout.read() == b""
+    asked = {head.splitlines()[0].rpartition(" ")[0] for head in proxy.heads}
+    assert asked == {f"CONNECT panel.test:{port}"}
+    assert len(proxy.heads) >= 2 * 2  # for REST and for the socket of both
+    login = base64.b64encode(b"some body:w@rd").decode()
+    assert all(f"Proxy-Authorization: Basic {login}".lower() in head.lower() for head in proxy.heads)
+    assert panel.token not in "".join(proxy.heads)
+
+
+async def test_the_socket_for_a_shell_shows_its_token_to_no_certificate_of_another_name(tmp_path: Path):
+    authority = Authority(tmp_path)
+    tls = ssl.create_default_context(cafile=str(authority.file))
+    with serving(reply(200), authority.server(name="other.test", address="192.0.2.9")) as web:
+        way = SocketWay(address.parse(f"https://localhost:{web.port}"), "yta_canary", tls, "", "alpha")
+        with pytest.raises(Unreachable, match=r"localhost.* is not trusted: Hostname mismatch") as told:
+            await way.run({"t": "pipe", "lang": ""}, None)
+        assert told.value.sent is False
+        with pytest.raises(WayLost, match="is not trusted"):  # coming back is tried again
+            await way.run({"t": "attach"}, None)
+        assert web.asked == []
 
 
 def test_what_cannot_be_had_is_told_in_one_sentence(panel: Panel):
-    looker = panel.make_token("looker", superuser=True, scopes=["view", "run_command"])
-    for end, node, more, code in (
-        ("local", "away", {}, Exit.OFFLINE),
-        ("remote", "away", {}, Exit.OFFLINE),
-        ("remote", "alpha", {"YUMNA_TOKEN": looker}, Exit.REFUSED),
-        ("remote", "alpha", {"YUMNA_TOKEN": "yta_" + "x" * 43}, Exit.REFUSED),
-        ("remote", "alhpa", {}, Exit.NO_SUCH_SERVER),
+    looker = {"YUMNA_TOKEN": panel.secrets["looker"]}
+    for end, words, more, code in (
+        ("local", ["away"], {}, Exit.OFFLINE),
+        ("remote", ["away"], {}, Exit.OFFLINE),
+        ("remote", ["alpha"], looker, Exit.REFUSED),
+        ("remote", ["alpha"], {"YUMNA_TOKEN": "yta_" + "x" * 43}, Exit.REFUSED),
+        ("remote", ["alhpa"], {}, Exit.NO_SUCH_SERVER),
+        ("remote", ["alpha", "--attach", str(uuid4())], {}, Exit.USAGE),
+        ("remote", ["alpha", "--", "x" * 20_000], {}, Exit.USAGE),
     ):
-        ended = panel.ask(end, "shell", node, **more)
+        ended = panel.ask(end, "shell", *words, **more)
         assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (code, "", 1), ended
+    with typing(panel, "remote", "away") as away, typing(panel, "remote", **looker) as without_commands:
+        assert away.ended() == Exit.OFFLINE
+        without_commands.see("$ ")  # a terminal takes no more than the right to open shells
+        without_commands.type("exit\r")
+        assert without_commands.ended() == 0
+    assert "not connected" in away.shown.decode()
 
 
 def test_escapes_count_at_the_start_of_a_line_alone():

@@ -82,6 +82,8 @@ class Piped:
                 )
                 await self._page.tell("opened")
                 detail = await self._carry(self._stream)
+        except StreamLost as exc:
+            await self._end(exc.code)  # its sentence is for who could open it again
         except CommandError as exc:
             why = Refused.by(exc)
             await self._end(why.why, text=why.text or visible(str(exc)))
