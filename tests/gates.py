@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from yumna_panel.redis_keeper import ensure_running, stop
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_AGENT = (3, 9)
+AT_ONCE = 2  # gates; the types take as long as all the others
 PACKAGES = ["yumna_panel", "tunnel", "servers", "agent_client", "bootstrap.py"]
 IMPORT_CONTRACTS = "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
 PRODUCTION = {
@@ -48,7 +50,9 @@ def main() -> int:
             (title, command_gate(command, {**environment, **more})) for title, command, more in commands()
         ]
         gates.append(("agent and bootstrap are Python 3.9", old_syntax))
-        failed = [title for title, gate in gates if not passes(title, gate)]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            running = [(title, pool.submit(judged, gate)) for title, gate in gates]
+            failed = [title for title, told in running if not passes(title, *told.result())]
     print(
         f"\n{len(gates) - len(failed)} of {len(gates)} checks passed"
         + "".join(f"\nFAILED: {t}" for t in failed)
@@ -116,11 +120,15 @@ def old_syntax() -> str:
     return "\n".join(problems)
 
 
-def passes(title: str, gate: Callable[[], str]) -> bool:
-    """Run one gate and print how it went."""
+def judged(gate: Callable[[], str]) -> tuple[str, float]:
+    """Run one gate; return its problem and the seconds it took."""
     started = time.monotonic()
-    problem = gate()
-    print(f"{'FAILED' if problem else 'ok':<7}{title} ({time.monotonic() - started:.1f} s)", flush=True)
+    return gate(), time.monotonic() - started
+
+
+def passes(title: str, problem: str, seconds: float) -> bool:
+    """Print how a gate went."""
+    print(f"{'FAILED' if problem else 'ok':<7}{title} ({seconds:.1f} s)", flush=True)
     if problem:
         print(problem, flush=True)
     return not problem
