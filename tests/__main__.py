@@ -17,8 +17,9 @@ from yumna_panel.embedded_redis import find_binary
 
 NOT_ALL_RUN = 3
 OLDEST_SYSTEMD = 250  # the first whose `systemd-analyze security` reads a file: --offline
-# All tests, three files at a time: most of them wait for processes, and those of one file share theirs.
-AT_ONCE = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+# All tests, four files at a time: a file keeps 0.4 of a core busy, for most of its tests wait; those of one share
+# their processes.
+AT_ONCE = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where nginx is, and not on everybody's PATH
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
