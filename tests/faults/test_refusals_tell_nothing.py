@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from websockets.exceptions import InvalidStatus
 
-from tests.e2e.basic_agent import BasicAgent
 from tests.e2e.cluster import Cluster
 from tests.faults.counts import count, soaking
 from tests.faults.nodes import Nodes, start_on_both_servers
@@ -25,6 +23,8 @@ DELAY = 0.3  # seconds; that of the test site
 ROUNDS = count(10, 2_000)  # refusals of each kind
 GUESSES = count(300, 10_000)  # from one address
 AT_ONCE = 16  # refusals that wait side by side; each waits out the delay
+RIGHT = 20  # handshakes with a right secret beside guesses
+FORGOTTEN = 5  # of them may get in: one failure of an address is forgotten each 0.6 s
 LATE = 0.5 if soaking() else 2.0  # seconds after the delay
 REQUEST = (
     "GET /tunnel HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -182,6 +182,11 @@ async def guess(port: int, source: str, ids: Iterator[str], number: int) -> Coun
     return statuses
 
 
+async def several(port: int, source: str, shown: list[tuple[str, str]], number: int) -> list[Answer]:
+    """Show the same pair several times at once."""
+    return await asyncio.gather(*(ask(port, source, shown) for _ in range(number)))
+
+
 def refused_for(cluster: Cluster, worker: str, words: str, source: str) -> int:
     """Return how often a worker refused an address for this reason."""
     lines = cluster.log(worker).splitlines()
@@ -200,13 +205,15 @@ def test_guesses_are_held_back_and_the_agents_behind_the_same_address_are_not(cl
     began = time.monotonic()
     first = 2 * MAX_PER_ADDRESS
     assert asyncio.run(guess(port, source, names, first)) == {b"403": first}
-    with pytest.raises(InvalidStatus, match="403"):  # held back, although its secret is right
-        BasicAgent(cluster.url(worker), f"free-{worker}", nodes.secrets[f"free-{worker}"])
+    right = pair(f"free-{worker}", nodes.secrets[f"free-{worker}"])
+    tried = asyncio.run(several(port, source, right, RIGHT))  # held back, although their secret is right
+    held = sum(answer.head.startswith(b"HTTP/1.1 403 ") for answer in tried)
+    assert held >= RIGHT - FORGOTTEN
     assert asyncio.run(guess(port, source, names, GUESSES - first)) == {b"403": GUESSES - first}
     judged = refused_for(cluster, worker, "unknown id or wrong secret", source)
     minutes = 1 + (time.monotonic() - began) / 60
     assert judged <= minutes * MAX_PER_ADDRESS + AT_ONCE * 4  # these were under way when the last one counted
-    assert refused_for(cluster, worker, "too many failures", source) == GUESSES - judged + 1
+    assert refused_for(cluster, worker, "too many failures", source) == GUESSES - judged + held
     nodes.start(name, cluster.url(worker))
     nodes.wait_until_in(name)
 
