@@ -27,6 +27,7 @@ from tunnel.recordings.cast import Pen
 from tunnel.recordings.rows import MIB, Task
 from tunnel.shells import news
 from tunnel.shells import rows as shell_rows
+from tunnel.shells.answers import exit_code
 from tunnel.shells.rows import Size
 
 PART_BYTES: Final = 256 * 1024  # of lines
@@ -124,7 +125,7 @@ class Recorder:
                 while data := await self._read(stream):
                     self._pen.output(self._now(), data)
                     await self._keep(stream, len(data))
-                raise _Over(RecordingEnd.EXITED, _exit_code(stream.end_detail))
+                raise _Over(RecordingEnd.EXITED, exit_code(stream.end_detail))
         except StreamLost as exc:
             log.debug("a recorded shell is out of sight: %s", exc, extra=self._fields)
         finally:
@@ -288,11 +289,6 @@ def _listed(told: Any) -> list[dict[str, Any]]:
     """Return the shells of a node's answer, which may hold anything."""
     shells = told.get("shells") if isinstance(told, dict) else None
     return [one for one in shells if isinstance(one, dict)] if isinstance(shells, list) else []
-
-
-def _exit_code(detail: dict[str, Any] | None) -> int | None:
-    code = (detail or {}).get("exitCode")
-    return code if isinstance(code, int) and not isinstance(code, bool) and abs(code) < 2**31 else None
 
 
 def _count(value: Any, otherwise: int) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from agent_client.protocol.codes import Code
 from servers.errors import CommandFailed
-from tunnel.shells.rows import Size
+from tunnel.shells.rows import Size, is_code
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Joined:
 def exit_code(detail: dict[str, Any] | None) -> int | None:
     """Return the exit code that came with the end of a stream, if that is one."""
     code = (detail or {}).get("exitCode")
-    return code if isinstance(code, int) and abs(code) < 2**31 else None
+    return code if isinstance(code, int) and is_code(code) else None
 
 
 def nonsense() -> CommandFailed:

@@ -99,10 +99,10 @@ def compare(server: Server, told: list[Any]) -> None:
         one["handle"]: one for one in listed if is_handle(one.get("handle"))
     }
     mine = Shell.objects.filter(server=server)
-    _take_back(mine, [handle for handle, one in there.items() if not _is_code(one.get("exitCode"))])
+    _take_back(mine, [handle for handle, one in there.items() if not is_code(one.get("exitCode"))])
     gone = mine.filter(ended_at=None, opened_at__lt=Now() - YOUNG).exclude(handle__in=there)
     gone.update(ended_at=Now(), end=ShellEnd.GONE)
-    codes = {handle: one["exitCode"] for handle, one in there.items() if _is_code(one.get("exitCode"))}
+    codes = {handle: one["exitCode"] for handle, one in there.items() if is_code(one.get("exitCode"))}
     for handle, code in codes.items():  # a few: the node keeps an ended shell for a minute
         mine.filter(ended_at=None, handle=handle).update(ended_at=Now(), end=ShellEnd.EXITED, exit_code=code)
     known = set(mine.filter(handle__in=there).values_list("handle", flat=True))
@@ -116,12 +116,15 @@ def compare(server: Server, told: list[Any]) -> None:
 
 def _take_back(shells: QuerySet[Shell], alive: list[str]) -> None:
     """Let shells live on that were believed gone and are not, and their recordings with them."""
-    if shells.filter(handle__in=alive, end=ShellEnd.GONE).update(ended_at=None, end=""):
-        believed = Recording.objects.filter(shell__in=shells, shell__ended_at=None, removed_at=None)
-        believed.filter(end=RecordingEnd.GONE).update(ended_at=None, end="")
+    keys = list(shells.filter(handle__in=alive, end=ShellEnd.GONE).values_list("pk", flat=True))
+    if keys:  # hardly ever: no lock is taken for nothing
+        shells.filter(pk__in=keys).update(ended_at=None, end="")
+        recordings = Recording.objects.filter(shell__in=keys, end=RecordingEnd.GONE, removed_at=None)
+        recordings.update(ended_at=None, end="")
 
 
-def _is_code(code: object) -> bool:
+def is_code(code: object) -> bool:
+    """Tell whether a node may say that a program ended so: what any database takes."""
     return isinstance(code, int) and not isinstance(code, bool) and abs(code) < MOST_CODE
 
 
