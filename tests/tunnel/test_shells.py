@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import tracemalloc
 import uuid
 from collections.abc import AsyncIterator
@@ -495,6 +496,32 @@ async def test_a_browser_that_took_nothing_for_a_while_is_told_the_size_as_soon_
     ann.go_on()
     await ann.heard("size", cols=40, rows=20)
     await until(lambda: len(ann.data) == 3000)
+
+
+async def test_a_page_that_leaves_in_the_middle_of_a_look_leaves_no_trace(box, pages, monkeypatch):
+    began, go_on, looked = threading.Event(), threading.Event(), threading.Event()
+    really_stay, really_viewing = rows.stay, rows.viewing
+
+    def slow(*args: Any, **kwargs: Any) -> bool:
+        began.set()
+        assert go_on.wait(20)
+        return really_stay(*args, **kwargs)
+
+    def viewing(*args: Any) -> Any:
+        looked.set()
+        return really_viewing(*args)
+
+    ann = await pages("ann")
+    await ann.open()
+    monkeypatch.setattr(rows, "stay", slow)
+    await until(began.is_set)
+    monkeypatch.setattr(rows, "viewing", viewing)
+    leaving = asyncio.create_task(ann.leave())
+    await asyncio.sleep(0.3)  # who did not wait for the look would be gone by now
+    go_on.set()
+    await leaving
+    await until(looked.is_set)
+    assert await in_thread(ShellViewer.objects.count) == 0
 
 
 async def test_of_several_terminals_one_answers_what_it_is(box, pages):

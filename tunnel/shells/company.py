@@ -3,16 +3,19 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from django.db import Error as DatabaseError
 
 from servers import nodes
+from servers.access import Actor
 from servers.errors import CommandError
 from servers.text import visible
 from servers.threads import in_thread
+from servers.transports import ByteStream
 from tunnel import dispatch, figures
 from tunnel.models import Shell
 from tunnel.shells import news, rows, standing
@@ -22,6 +25,9 @@ from tunnel.shells.rows import Size, Viewing
 from tunnel.shells.standing import ShownOut, Standing
 from tunnel.shells.state import State
 from tunnel.shells.visit import Visit
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 log = logging.getLogger("tunnel.shells")
 
@@ -48,13 +54,13 @@ class Company:
         self._told: tuple[list[Viewing], bool] = ([], False)  # who is here, and whether this page may type
         self._bell = asyncio.Event()
         self._resized = asyncio.Event()
+        self._at_row: set[asyncio.Future[Any]] = set()  # threads that may write this page's row
         self._seen = Seen([], None, types=False)
         self._seen_more = asyncio.Event()
 
     async def enter(self, stood: Standing, shell: Shell) -> None:
         """Write that this page has the shell open, and tell the others."""
-        visit = self._visit
-        visit.viewer = await in_thread(rows.enter, shell.pk, stood.actor, visit.size, writes=visit.types)
+        await self._in_thread(self._enter, stood.actor, shell)
         news.listen_to_shell(str(shell.pk), self._bell)
         self._bell.set()
         await self._announce()
@@ -62,6 +68,8 @@ class Company:
     async def leave(self) -> None:
         """Take that back, when the visit is over."""
         news.forget(self._bell)
+        if self._at_row:
+            await asyncio.wait(self._at_row)
         if self._visit.viewer is not None:
             with suppress(DatabaseError):  # it runs out by itself
                 await asyncio.shield(in_thread(rows.leave, self._visit.viewer))
@@ -82,15 +90,16 @@ class Company:
             await rung(self._bell, LOOK)
             await asyncio.sleep(SETTLE)
             self._bell.clear()
+            stream = self._visit.stream
             try:
-                seen = await in_thread(self._look)
+                seen = await self._in_thread(self._look)
             except DatabaseError as exc:
                 log.warning("the database is away, a terminal cannot be judged: %s", exc)
                 continue
             if isinstance(seen, ShownOut):
                 return seen
-            if seen.types != self._visit.types:
-                await self._change_right()
+            if seen.types != self._visit.types and stream is not None and stream is self._visit.stream:
+                await self._change_right(stream)  # a shell that was joined meanwhile knows better
             self._seen = seen
             self._seen_more.set()
 
@@ -121,15 +130,27 @@ class Company:
                 log.debug("a terminal could not be resized: %r", exc)
             await self._announce()
 
-    async def _change_right(self) -> None:
+    async def _change_right(self, stream: ByteStream) -> None:
         """Have the shell joined anew: the node waits for who may type, and hears nobody else."""
-        visit, stream = self._visit, self._visit.stream
-        if stream is None or stream.over:
+        visit = self._visit
+        if stream.over:
             return  # the next joining says it
         visit.types, visit.changes = False, True
         visit.typed.forget(time.monotonic())
         await stream.reset()
         await self._announce()
+
+    async def _in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do what may write this page's row; who leaves waits for it, or the row would stand there after the page."""
+        working = asyncio.ensure_future(in_thread(work, *args, **kwargs))
+        self._at_row.add(working)
+        working.add_done_callback(self._at_row.discard)
+        working.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody asks
+        return await asyncio.shield(working)
+
+    def _enter(self, actor: Actor, shell: Shell) -> None:
+        visit = self._visit
+        visit.viewer = rows.enter(shell.pk, actor, visit.size, writes=visit.types)
 
     def _look(self) -> Seen | ShownOut:
         """Ask whether this person may stay, who else is here, and how far the node is; in a thread."""
@@ -142,7 +163,7 @@ class Company:
             return Seen([], trip, types=visit.types)
         types = visit.wants_to_type and stood.may_type(visit.shell)
         if not rows.stay(visit.viewer, visit.size, writes=types):
-            visit.viewer = rows.enter(visit.shell.pk, stood.actor, visit.size, writes=types)
+            self._enter(stood.actor, visit.shell)
         return Seen(rows.viewing([visit.shell.pk]).get(visit.shell.pk, []), trip, types=types)
 
     async def _tell(self, seen: Seen) -> None:

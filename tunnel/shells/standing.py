@@ -99,7 +99,8 @@ def read(login: AnyLogin, server_pk: int) -> Standing | ShownOut:
     if server is None:
         return ShownOut("deleted")
     if not access.allowed(actor, server, RIGHT):
-        return ShownOut("not_allowed")
+        # Who is switched off loses his rights too: the login may have ended since it was read.
+        return ShownOut("not_allowed" if login.actor() is not None else "logged_out")
     if server.status == Server.Status.SUSPENDED:
         return ShownOut("suspended")
     return Standing(actor, server)
