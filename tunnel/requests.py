@@ -8,8 +8,8 @@ from typing import Any
 from agent_client.protocol.messages import Command
 from tunnel.letters import Envelope
 
-# Commands in whose streams a person waits for each byte.
-INTERACTIVE = frozenset({("shell", "open"), ("shell", "attach")})
+INTERACTIVE = frozenset({"shell"})  # services in whose streams a person waits for each byte
+BULK = frozenset({("shell", "pipe")})  # and what nobody types into nevertheless
 REPLY_GRACE = 1.0  # seconds a caller waits beyond the timeout, for the agent's own `timeout` answer
 
 
@@ -31,7 +31,7 @@ class Request:
     @property
     def interactive(self) -> bool:
         """Tell whether a person waits for each byte of its stream."""
-        return (self.service, self.action) in INTERACTIVE
+        return self.service in INTERACTIVE and (self.service, self.action) not in BULK
 
     @property
     def patience(self) -> float:
