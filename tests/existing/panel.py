@@ -62,6 +62,7 @@ class Panel:
             "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
         }
         self._run([sys.executable, "-m", "django", "startproject", "mysite", str(folder)], check=True)
+        self.write("mysite/__init__.py", "import tests.e2e.bare\n")
 
     # -- the project -----------------------------------------------------------------------------
 
