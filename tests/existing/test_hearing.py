@@ -123,7 +123,7 @@ def test_one_alert_for_an_outage_and_one_for_its_end_from_several_background_wor
         assert events(posts) == ["nodes.offline"]
 
         start_agent(panel)
-        until(lambda: told(panel, "nodes.back"), 60, "its return is told")
+        until(lambda: told(panel, "nodes.back"), 120, "its return is told")
         looks = sweeps(panel)
         until(lambda: sweeps(panel) >= looks + 2, 60, "they look again")
         assert events(posts) == ["nodes.offline", "nodes.back"]
