@@ -382,6 +382,7 @@ def speak_before_a_live_page(stage: Stage, looks: Looks, one: Evil) -> None:
     from playwright.sync_api import expect
 
     page = looks.page
+    one.come()  # it was silent while the other pages were looked at
     looks.visit(f"/admin/tunnel/nodes/{stage.pks[one.name]}/")
     for text in TEXTS:
         one.text = text
@@ -397,6 +398,7 @@ def run_on_a_page(stage: Stage, looks: Looks, one: Evil) -> None:
     from playwright.sync_api import expect
 
     page = looks.page
+    one.come()
     looks.visit(f"/admin/tunnel/nodes/{stage.pks[one.name]}/")
     page.check("[name=mode][value=action]")
     texts, one.text = one.text, "\n".join(text[:300] for text in TEXTS)
