@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,14 @@ from tests.settings import MARK
 from yumna_panel.embedded_redis import EmbeddedRedis, find_binary
 from yumna_panel.redis_keeper import ensure_running, stop
 
+gc.disable()  # until all tests are found: thousands of them, none of which is garbage
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
     """Run a Redis while tests run; the processes of pytest-xdist share the one of the first process."""
+    gc.freeze()
+    gc.enable()
     if hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return (yield)
     binary = find_binary()
