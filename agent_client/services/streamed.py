@@ -83,6 +83,7 @@ class Running:
         self._stdin: Optional[int] = _fd(process.stdin)
         self._input = deque([(stdin, False)] if stdin else [])  # with: did it come on the stream
         self._input_over = False
+        self._unread = 0  # bytes of it that the program left when it ended
         self._pidfd = pidfd(process.pid)
         self._due = float("inf") if self._pidfd is not None else 0.0
         self._kill_at = float("inf")
@@ -183,6 +184,9 @@ class Running:
             elif self._state is State.STOPPING and now >= self._kill_at:
                 signal_group(self.pid, signal.SIGKILL)
             over = self._state is State.OVER
+            unread, self._unread = self._unread, 0
+        if unread:
+            self._consumed(unread)  # else who writes on would wait for ever
         if over:
             self._wake_line()
 
@@ -200,6 +204,7 @@ class Running:
         code = self._process.wait()
         self._detail = {"exitCode": code, "durationMs": round((now - self._started) * 1000)}
         self._state = STEPS[self._state, Step.EXIT]
+        self._unread = sum(len(data) for data, counts in self._input if counts)
         self._input.clear()
         self._input_over = True
         self._rest_until = self._due = now + LINGER

@@ -147,6 +147,14 @@ def test_a_program_that_does_not_listen_ends_all_the_same(visit):
     assert visit.run("agent", "ping")["status"] == "success"
 
 
+def test_a_program_that_ended_before_it_read_gives_back_the_room_of_its_input(visit):
+    running = visit.open("system", "exec", shell="sleep 0.5; exit 4")
+    running.write(b"x" * 1_000_000)  # far more than pipe and window hold
+    running.write_end()
+    running.until(lambda: running.end is not None)
+    assert running.end["exitCode"] == 4
+
+
 def resident() -> int:
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
