@@ -182,7 +182,8 @@ class OwnedStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._ended and kind is None and not self._over:
+        # What somebody still writes is read by nobody, and may wait for room that never comes.
+        if self._ended and kind is None and not self._over and not self._writing.locked():
             await self.write_end()
         self._reset(Code.CANCELLED, "its reader left")
 

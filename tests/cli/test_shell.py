@@ -365,6 +365,17 @@ def test_a_script_is_piped_in_and_its_outputs_come_apart_and_as_they_are(panel: 
     assert {state for _, state in ran} == {"succeeded"}
 
 
+def test_input_that_a_program_leaves_unread_does_not_hold_its_end_back(panel: Panel, tmp_path: Path):
+    given = tmp_path / "given"
+    given.write_bytes(bytes(3 * 1024 * 1024))
+
+    def scenario(end: str) -> None:
+        with given.open("rb") as source, piped(panel, end, "sleep 1; exit 3", given=source.fileno()) as run:
+            assert (run.wait(PATIENCE), run.stderr.read()) == (3, b"")
+
+    at_both_ends(scenario)
+
+
 def test_both_directions_are_held_back_and_nothing_is_lost_by_it(panel: Panel, tmp_path: Path):
     noise, gate = os.urandom(6 * 1024 * 1024), tmp_path / "gate"
     with piped(panel, "remote", f"until test -e '{gate}'; do sleep .1; done; tee '{gate}'") as one:

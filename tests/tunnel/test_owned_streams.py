@@ -12,6 +12,7 @@ from agent_client.protocol.frames import Frame, Kind, decode
 from agent_client.protocol.frames import encode as encoded
 from agent_client.protocol.streams import Stream
 from servers.errors import StreamLost
+from tests.tunnel.waiting import until
 from tunnel.outcomes import Opened, Outcome
 from tunnel.streams import OwnedStream
 
@@ -138,6 +139,18 @@ async def test_an_agent_that_said_its_end_is_told_ours_when_the_reader_leaves(en
     await ends.owned.write_end()
     with pytest.raises(StreamLost, match="nothing more can be written"):
         await ends.owned.write(b"too late")
+
+
+async def test_an_agent_that_said_its_end_and_takes_no_more_holds_no_reader_that_leaves(ends):
+    async with ends.owned as stream:
+        writing = asyncio.create_task(stream.write(b"x" * (WINDOW + 1)))
+        await until(lambda: ends.way.kinds)
+        ends.says(ends.agent.end())
+        assert await stream.read() == b""
+    with pytest.raises(StreamLost) as lost:
+        await writing
+    assert lost.value.code == Code.CANCELLED.value
+    assert (ends.way.kinds, stream.over) == ([Kind.DATA, Kind.RESET], True)
 
 
 async def test_a_reader_that_leaves_early_or_in_trouble_ends_both_directions(ends):
