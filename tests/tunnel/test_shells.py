@@ -53,6 +53,7 @@ class Box:
         self.listed: Any = None  # what it says its shells are, if not those it has
         self.refusals: dict[str, Code] = {}  # of an action; the first time it is asked for
         self.silent = False  # a shell is opened and the answer is lost
+        self.lies: dict[str, Any] = {}  # what it answers to who joins, instead of how it is
         self.node: Node
 
     async def connect(self) -> "Box":
@@ -121,7 +122,7 @@ class Box:
             return
         offset = max(params["offset"], self.kept_from)
         data = {"offset": offset, "end": len(output), "cols": params["cols"], "rows": params["rows"]}
-        number = node.open(command, data)
+        number = node.open(command, data | self.lies)
         self.streams[number] = params["handle"]
         node.write(number, output[offset:])
 
@@ -522,6 +523,46 @@ async def test_a_page_that_leaves_in_the_middle_of_a_look_leaves_no_trace(box, p
     await leaving
     await until(looked.is_set)
     assert await in_thread(ShellViewer.objects.count) == 0
+
+
+@pytest.mark.parametrize("joins", [False, True], ids=["opened", "joined"])
+async def test_a_page_that_leaves_in_the_moment_it_gets_its_shell_holds_nothing_back(
+    box, pages, monkeypatch, joins
+):
+    began, go_on = threading.Event(), threading.Event()
+
+    class Asked:
+        """Takes its time to tell whether a shell is recorded."""
+
+        @staticmethod
+        def is_recorded(_: uuid.UUID) -> bool:
+            began.set()
+            return go_on.wait(20)
+
+    ann = await pages("ann")
+    opened = await ann.open()
+    await ann.leave()
+    monkeypatch.setattr(joining, "recorded", Asked)
+    again = await pages("ann")
+    if joins:
+        await again.say("attach", shell=opened["shell"], offset=0, write=True, **SIZE)
+    else:
+        await again.say("open", lang="en", **SIZE)
+    await until(began.is_set)
+    leaving = asyncio.create_task(again.leave())
+    await asyncio.sleep(0.3)  # it is on its way out
+    go_on.set()
+    await leaving
+    await until(lambda: all(end.reset for end in box.node.ends.values()))
+
+
+async def test_an_answer_that_makes_no_sense_leaves_no_stream_open(box, pages):
+    ann, bob = await pages("ann"), await pages("bob")
+    opened = await ann.open()
+    box.lies = {"offset": "soon"}
+    await bob.say("attach", shell=opened["shell"], offset=0, write=False, **SIZE)
+    await bob.heard("state", state="ended")
+    await until(lambda: box.node.ends[max(box.streams)].reset)
 
 
 async def test_of_several_terminals_one_answers_what_it_is(box, pages):

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from django.db import Error as DatabaseError
@@ -129,7 +130,7 @@ class Joining:
         stream = await nodes.open_stream(
             stood.server, "shell", "open", params, actor=stood.actor, timeout=OPEN_TIMEOUT, window=WINDOW
         )
-        try:
+        async with _given_up_in_trouble(stream):
             joined = Joined.of(stream.data, visit.size)
             if not rows.is_handle(joined.handle):
                 raise nonsense()
@@ -139,11 +140,8 @@ class Joining:
                 await here.recorders.begin(shell.pk, joined.size)
             visit.shell, visit.types = shell, True
             await self._company.enter(stood, shell)
-        except BaseException:
-            await stream.reset()
-            raise
-        log.info("a shell was opened user=%s", visit.login.user, extra=visit.agent)
-        await self._say_opened(joined, stream)
+            log.info("a shell was opened user=%s", visit.login.user, extra=visit.agent)
+            await self._say_opened(joined, stream)
         return stream
 
     async def _attach(self, stood: Standing, wish: Attach) -> transports.ByteStream:
@@ -156,11 +154,8 @@ class Joining:
         visit.shell, visit.wants_to_type = shell, wish.write
         visit.begin_at(wish.offset)
         stream = await self._join(stood, actor=stood.actor)
-        try:
+        async with _given_up_in_trouble(stream):
             await self._company.enter(stood, shell)
-        except BaseException:
-            await stream.reset()
-            raise
         return stream
 
     async def _join(self, stood: Standing, actor: Any) -> transports.ByteStream:
@@ -184,8 +179,9 @@ class Joining:
                 await in_thread(rows.ended, visit.shell.pk, ShellEnd.GONE)
                 raise Refused(ShellEnd.GONE.value) from exc
             raise
-        visit.types = types
-        await self._say_opened(Joined.of(stream.data, visit.size), stream)
+        async with _given_up_in_trouble(stream):
+            visit.types = types
+            await self._say_opened(Joined.of(stream.data, visit.size), stream)
         return stream
 
     async def _say_opened(self, joined: Joined, stream: transports.ByteStream) -> None:
@@ -228,6 +224,16 @@ class Joining:
                     return
             await self._visit.lost(Code.NOT_CONNECTED.value)
             await rung(self.bell, RETRY_MOST)
+
+
+@asynccontextmanager
+async def _given_up_in_trouble(stream: transports.ByteStream) -> AsyncIterator[None]:
+    """Reset a stream that comes into nobody's hands: its shell would wait for a viewer that never reads."""
+    try:
+        yield
+    except BaseException:
+        await stream.reset()
+        raise
 
 
 async def _keep_within_limits(stood: Standing) -> None:
