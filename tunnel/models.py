@@ -235,7 +235,10 @@ class Shell(models.Model):
         verbose_name = _("shell")
         verbose_name_plural = _("shells")
         constraints = [models.UniqueConstraint(fields=["server", "handle"], name="tunnel_one_shell_a_handle")]
-        indexes = [models.Index(fields=["ended_at"], name="tunnel_shell_ended")]
+        indexes = [
+            models.Index(fields=["ended_at"], name="tunnel_shell_ended"),
+            models.Index(fields=["-opened_at"], name="tunnel_shell_newest"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)
