@@ -1046,6 +1046,28 @@ async def test_a_shell_at_pipes_ends_with_its_tunnel_its_socket_and_the_right_to
     await lost.heard("state", state="ended", why="disconnected")
 
 
+async def test_a_shell_at_pipes_ends_with_the_login_of_its_page(box, pages, monkeypatch):
+    monkeypatch.setattr(piped, "LOOK", 0.2)
+    page = await pages("ann", "open_shell", "run_command")
+    await page.say("pipe", lang="en")
+    await page.heard("opened")
+    await in_thread(Login.objects.all().delete)
+    await page.heard("state", state="ended", why="logged_out", seconds=15)
+    await until(lambda: page.closed_with == 4003)
+    assert box.node.ends[next(iter(box.streams))].reset
+
+
+async def test_a_shell_at_pipes_ends_with_a_page_that_takes_not_even_the_news_of_it(box, pages):
+    page = await pages("ann", "open_shell", "run_command", room=1)
+    await page.heard("hello")
+    await page.pause()
+    await page.say("ping", n=1)  # whose answer takes all the room there is
+    await page.say("pipe", lang="en")
+    await until(lambda: box.streams)
+    await page.leave()
+    await until(lambda: box.node.ends[next(iter(box.streams))].reset)
+
+
 async def test_who_may_not_run_commands_gets_no_shell_at_pipes_and_is_told_which_right_it_takes(box, pages):
     page = await pages("ann", "open_shell")
     await page.say("pipe", lang="en")

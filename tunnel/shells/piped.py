@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from django.db import Error as DatabaseError
+
 from servers import nodes, transports
 from servers.errors import CommandError, StreamLost
 from servers.models import Server
@@ -21,10 +23,11 @@ from servers.text import visible
 from servers.threads import in_thread
 from tunnel.shells import standing
 from tunnel.shells.answers import exit_code
+from tunnel.shells.company import LOOK
 from tunnel.shells.joining import MAX_OF_ONE_PERSON, OPEN_TIMEOUT, WINDOW
 from tunnel.shells.messages import Pipe
 from tunnel.shells.refused import Refused
-from tunnel.shells.standing import AnyLogin, ShownOut
+from tunnel.shells.standing import AnyLogin, ShownOut, Standing
 from tunnel.shells.state import State
 from tunnel.shells.typed import Typed
 from tunnel.shells.visit import Page
@@ -68,6 +71,28 @@ class Piped:
         stood = await in_thread(standing.read, self._login, self._server.pk)
         if isinstance(stood, ShownOut):
             return stood
+        tasks: list[asyncio.Task[ShownOut | None]] = [
+            asyncio.create_task(self._live(wish, stood), name="tunnel pipe"),
+            asyncio.create_task(self._looks(), name="tunnel pipe looks"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return next((shown_out for task in done if (shown_out := task.result())), None)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _looks(self) -> ShownOut:
+        """Look again and again, until this person may be here no more; a lost right to run commands ends the stream."""
+        while True:
+            await asyncio.sleep(LOOK)
+            with suppress(DatabaseError):  # whose absence others tell of
+                stood = await in_thread(standing.read, self._login, self._server.pk)
+                if isinstance(stood, ShownOut):
+                    return stood
+
+    async def _live(self, wish: Pipe, stood: Standing) -> None:
         params = {"lang": wish.lang} | ({} if wish.line is None else {"line": wish.line})
         try:
             with _place(self._login.user):
@@ -80,7 +105,6 @@ class Piped:
                     timeout=OPEN_TIMEOUT,
                     window=WINDOW,
                 )
-                await self._page.tell("opened")
                 detail = await self._carry(self._stream)
         except StreamLost as exc:
             await self._end(exc.code)  # its sentence is for who could open it again
@@ -89,20 +113,20 @@ class Piped:
             await self._end(why.why, text=why.text or visible(str(exc)))
         else:
             await self._end(EXITED, exit=exit_code(detail))
-        return None
 
     async def _carry(self, stream: transports.ByteStream) -> dict[str, Any]:
         """Carry both directions until the shell's end, and return what it said with that."""
-        typist = asyncio.create_task(self._send_typed(stream), name="tunnel pipe typist")
-        try:
-            async with stream:
+        async with stream:  # from the first moment on: whoever leaves takes the shell along
+            await self._page.tell("opened")
+            typist = asyncio.create_task(self._send_typed(stream), name="tunnel pipe typist")
+            try:
                 while data := await stream.read():
                     self._position += len(data)
                     await self._page.write(data)
                 return stream.end_detail or {}
-        finally:
-            typist.cancel()
-            await asyncio.wait([typist])
+            finally:
+                typist.cancel()
+                await asyncio.wait([typist])
 
     async def _send_typed(self, stream: transports.ByteStream) -> None:
         with suppress(StreamLost):  # who reads hears of it too
