@@ -276,7 +276,13 @@ def test_a_shell_is_typed_in_resized_interrupted_left_and_come_back_to_and_its_e
 
 
 def leave_by_signals(panel: Panel, shell: str) -> None:
-    """Come back to a shell and leave it by a signal, then by closing the window."""
+    """Come back to a shell and leave it by a signal, then by closing the window; another person may only watch it."""
+    looker = {"YUMNA_TOKEN": panel.secrets["looker"]}
+    with typing(panel, "remote", "alpha", "--attach", shell, **looker) as watching:
+        watching.see("X=kept")
+        watching.see("you may only watch this shell")
+        watching.type("~.")
+        assert watching.ended() == Exit.OWN_FAILURE
     with typing(panel, "remote", "alpha", "--attach", shell) as terminated:
         terminated.see("X=kept")
         terminated.process.send_signal(signal.SIGTERM)

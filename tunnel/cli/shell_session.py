@@ -23,6 +23,8 @@ RETRY_LEAST: Final = 0.2  # seconds between two tries to come back
 RETRY_MOST: Final = 1.0
 PATIENCE: Final = 1800.0  # seconds; a node keeps a shell that nobody looks at for half an hour
 LAST_WORDS: Final = 0.5  # seconds for what is to be written when somebody leaves; a terminal may take nothing
+MAY_TYPE: Final = "you may type into this shell now"
+MAY_WATCH: Final = "you may only watch this shell, what you type is not sent; ~. leaves"
 SIDES: Final = ((2, 1000), (2, 500))  # columns and rows a panel takes
 
 _TERM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -37,6 +39,7 @@ class Session:
         self._position = 0  # of the shell's output: what has come
         self._unwritten = 0  # bytes of it that the screen has not taken
         self._lost = False
+        self._types = True  # whether this person may
         self._ended: Said | None = None
         self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._escapes = Escapes()
@@ -136,6 +139,8 @@ class Session:
             self._opened(said)
         elif said["t"] == "state":
             self._state(said)
+        elif said["t"] == "viewers":
+            self._may_type(said)
         elif said["t"] == "notice":
             self._note("what was typed is not read: the program takes no more")
 
@@ -157,6 +162,14 @@ class Session:
         elif self._lost:
             self._note("connected again")
         self._lost = False
+        self._may_type(said)
+
+    def _may_type(self, said: Said) -> None:
+        """Say it when the right to type is another one than before."""
+        types = said.get("write") is True
+        if types is not self._types:
+            self._types = types
+            self._note(MAY_TYPE if types else MAY_WATCH)
 
     def _state(self, said: Said) -> None:
         state = said.get("state")
