@@ -556,10 +556,15 @@ async def test_a_page_that_leaves_in_the_moment_it_gets_its_shell_holds_nothing_
     await until(lambda: all(end.reset for end in box.node.ends.values()))
 
 
-async def test_an_answer_that_makes_no_sense_leaves_no_stream_open(box, pages):
+@pytest.mark.parametrize(
+    "lie",
+    [{"offset": "soon"}, {"offset": 2**60}, {"end": True}, {"cols": 10**9}, {"rows": 0}, {"rows": 1.5}],
+    ids=str,
+)
+async def test_an_answer_that_makes_no_sense_reaches_no_page_and_leaves_no_stream_open(box, pages, lie):
     ann, bob = await pages("ann"), await pages("bob")
     opened = await ann.open()
-    box.lies = {"offset": "soon"}
+    box.lies = lie
     await bob.say("attach", shell=opened["shell"], offset=0, write=False, **SIZE)
     await bob.heard("state", state="ended")
     await until(lambda: box.node.ends[max(box.streams)].reset)

@@ -1,11 +1,14 @@
 """What an agent answers about its shells, read with the distrust that a node deserves."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from agent_client.protocol.codes import Code
 from servers.errors import CommandFailed
 from tunnel.shells.rows import Size, is_code
+
+MOST_POSITION: Final = 2**53  # what JavaScript counts exactly; a terminal writes less in a thousand years
+MOST_SIDE: Final = 1000  # characters, as an agent takes them: a browser makes room for every one
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,12 @@ class Joined:
         """
         said = data if isinstance(data, dict) else {}
         handle, program = said.get("handle", ""), said.get("shell", "")
-        offset = _count(said.get("offset", 0))
-        end = _count(said.get("end", offset))
-        joined = Size(_count(said.get("cols", size.cols)), _count(said.get("rows", size.rows)))
+        offset = _number(said.get("offset", 0), 0, MOST_POSITION)
+        end = _number(said.get("end", offset), 0, MOST_POSITION)
+        joined = Size(
+            _number(said.get("cols", size.cols), 1, MOST_SIDE),
+            _number(said.get("rows", size.rows), 1, MOST_SIDE),
+        )
         if not isinstance(handle, str):
             raise nonsense()
         return cls(handle, offset, end, joined, str(program))
@@ -46,7 +52,7 @@ def nonsense() -> CommandFailed:
     return CommandFailed(Code.INTERNAL.value, "the node's answer made no sense")
 
 
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+def _number(value: Any, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise nonsense()
     return value

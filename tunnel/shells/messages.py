@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tunnel.shells.answers import MOST_POSITION
 from tunnel.shells.rows import Size
 
 MAX_TEXT: Final = 1024  # characters of a text message of a page; the longest has about 150
@@ -19,7 +20,6 @@ MAX_PIPE: Final = 6 * MAX_LINE + MAX_TEXT  # characters of a message that holds 
 LEAST_SIDE: Final = 2  # characters; xterm.js has no smaller terminal
 MOST_COLS: Final = 1000
 MOST_ROWS: Final = 500
-MOST_POSITION: Final = 2**53  # what JavaScript counts exactly; a terminal writes less in a thousand years
 ANSWERS: Final = {  # to CSI c and CSI > c: a VT100 with advanced video, and xterm.js
     "primary": b"\x1b[?1;2c",
     "secondary": b"\x1b[>0;276;0c",
