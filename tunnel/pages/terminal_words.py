@@ -16,6 +16,8 @@ def of_script() -> dict[str, Any]:
         "waiting": gettext("Waiting for {node}: {why}"),
         "live": gettext("Live"),
         "trip": gettext("Live · {number} ms"),
+        "watches": gettext("Watching"),
+        "watchesTrip": gettext("Watching · {number} ms"),
         "lost": gettext("Tunnel lost – your shell keeps running. Reconnecting, {seconds} s"),
         "panelLost": gettext(
             "The panel does not answer – your shell keeps running. Reconnecting, {seconds} s"
@@ -41,10 +43,10 @@ def of_script() -> dict[str, Any]:
         "notRead": gettext("Not sent: the program does not read what was typed before."),
         "notEnded": gettext("The shell could not be ended: {why}"),
         "size": gettext("{cols}×{rows}"),
-        "smaller": gettext("{cols}×{rows}, as small as the smallest window that shows it"),
+        "smaller": gettext("The terminal is as small as the smallest window that shows it."),
         "alone": gettext("only you"),
         "you": gettext("{name} (you)"),
-        "typist": gettext("{name} types too"),
+        "typist": gettext("{name} types"),
         "viewer": gettext("{name} watches"),
         "opener": gettext("opened by {name}"),
         "link": gettext("The program on the node shows this link. Open it in a new tab?"),

@@ -65,8 +65,8 @@
   const why = (code, text) => words.why[code] || text || code || "";
 
   const liveWords = () => {
-    if (trips.panel === null) return words.live;
-    return fill(words.trip, { number: Math.max(1, Math.round(trips.panel + (trips.node || 0))) });
+    if (trips.panel === null) return types ? words.live : words.watches;
+    return fill(types ? words.trip : words.watchesTrip, { number: Math.max(1, Math.round(trips.panel + (trips.node || 0))) });
   };
 
   const lostWords = () => {
@@ -104,13 +104,15 @@
     const others = viewers.filter((one) => !one.you);
     const named = others.map((one) => fill(one.writes ? words.typist : words.viewer, { name: one.name }));
     write(part("people"), viewers.length ? named.join(", ") || words.alone : "");
+    part("people").title = part("people").textContent;
     part("type-too").hidden = types || wantsToType || !(config.mayChange || mine) || state === "ended";
   };
 
   const showSize = () => {
     if (told === null) return;
     const smaller = told.cols < asked.cols || told.rows < asked.rows;
-    write(part("size"), fill(smaller ? words.smaller : words.size, told));
+    write(part("size"), fill(words.size, told));
+    part("size").title = smaller ? words.smaller : "";
   };
 
   // -- the screen ----------------------------------------------------------------------------------
@@ -309,6 +311,7 @@
     viewers: (said) => {
       viewers = said.viewers;
       types = said.write;
+      show();
       showPeople();
     },
     notice: (said) => tools.notice(said.notice === "not_read" ? words.notRead : fill(words.notEnded, { why: said.text })),
