@@ -1,9 +1,12 @@
 """A program at a stream (`system.exec`, `shell.pipe`): its output as it comes, its input as it is sent, its end."""
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
+import sys
+import termios
 import threading
 from collections import deque
 from enum import Enum
@@ -88,6 +91,9 @@ class Running:
         self._due = float("inf") if self._pidfd is not None else 0.0
         self._kill_at = float("inf")
         self._rest_until = float("inf")
+        self._rest: dict[
+            int, int
+        ] = {}  # bytes that were in each pipe when the program ended, and are to be read
         self._detail: JsonObject = {}
         for fd in (*self._outputs, self._stdin):
             os.set_blocking(fd, False)
@@ -204,6 +210,7 @@ class Running:
         code = self._process.wait()
         self._detail = {"exitCode": code, "durationMs": round((now - self._started) * 1000)}
         self._state = STEPS[self._state, Step.EXIT]
+        self._rest = {fd: _waiting(fd) for fd in self._outputs}
         self._unread = sum(len(data) for data, counts in self._input if counts)
         self._input.clear()
         self._input_over = True
@@ -213,7 +220,7 @@ class Running:
         waits_for_line = self._outputs and not self._lost and len(self._records) >= BUFFER
         if waits_for_line:
             self._rest_until = now + LINGER
-        elif not self._outputs or now >= self._rest_until:
+        elif not self._outputs or (now >= self._rest_until and not any(self._rest.values())):
             self._state = STEPS[self._state, Step.READ]
 
     def _read(self, fd: int) -> None:
@@ -222,6 +229,7 @@ class Running:
         except BlockingIOError:
             return
         with self._lock:
+            self._rest[fd] = max(0, self._rest.get(fd, 0) - len(chunk)) if chunk else 0
             if not chunk:
                 del self._outputs[fd]
                 self._due = self._due if self._outputs or self._state is not State.READING else 0.0
@@ -261,6 +269,11 @@ class Running:
 def _fd(pipe: "Optional[IO[bytes]]") -> int:
     assert pipe is not None  # noqa: S101 - Popen was asked for it
     return pipe.fileno()
+
+
+def _waiting(fd: int) -> int:
+    """Return how many bytes are in a pipe."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _close(pipe: "Optional[IO[bytes]]") -> None:

@@ -1,6 +1,7 @@
 """Streams of an agent against a real master over real sockets: shells, and programs as they run."""
 
 import os
+import selectors
 import signal
 import struct
 import subprocess
@@ -9,9 +10,11 @@ import time
 
 import pytest
 
+from agent_client.services.streamed import INPUT_WINDOW, Running
+from agent_client.streams import Opened
 from tests.agent.narrow import NarrowLine
 from tests.agent.real_master import DATA, Master, Stream
-from tests.agent.seat import alive, members, runs
+from tests.agent.seat import Seat, alive, members, runs
 from tests.agent.test_execution import LIBC_OWN
 from tests.agent.test_link import url, wait_for
 from tests.docs.pages import ROOT
@@ -145,6 +148,35 @@ def test_a_program_that_does_not_listen_ends_all_the_same(visit):
     running.write(b"x" * 100_000)  # what comes after the end is taken and dropped
     running.write_end()
     assert visit.run("agent", "ping")["status"] == "success"
+
+
+def test_nothing_of_a_program_that_ended_is_lost_to_a_thread_that_is_late():
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(["head", "-c", "120000", "/dev/zero"], bufsize=0, **pipes)
+    running = Running(process, b"", lambda: None)
+    seat = Seat(Opened({}, running, INPUT_WINDOW))
+
+    def turn() -> bool:
+        """Do what the watching thread does; tell whether there was something to do."""
+        with selectors.DefaultSelector() as selector:
+            for fd, events in (running.interest() or {}).items():
+                selector.register(fd, events)
+            ready = selector.select(0.1)
+        for key, events in ready:
+            running.ready(key.fd, events)
+        return bool(ready)
+
+    while process.returncode is None or turn():  # what the line does not take stays in the pipe
+        turn()
+    while isinstance(seat.take(), bytes):
+        pass
+    running.tick(time.monotonic() + 3600)
+    while running.interest() is not None:
+        turn()
+        seat.take()
+        running.tick(time.monotonic() + 3600)
+    assert len(records(seat.rest())[1]) == 120_000
+    running.release()
 
 
 def test_a_program_that_ended_before_it_read_gives_back_the_room_of_its_input(visit):
