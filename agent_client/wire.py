@@ -1,8 +1,9 @@
 """Bytes in, bytes out: a non-blocking socket, TLS or not, that only the link's thread touches."""
 
-import fcntl
+import socket
 import ssl
 import sys
+from contextlib import suppress
 from selectors import EVENT_READ, EVENT_WRITE
 
 from agent_client.dial import Connection
@@ -11,8 +12,6 @@ from agent_client.reader import Item, Reader
 
 READ_SIZE = 64 * 1024  # bytes a read
 MOST_READS = 16  # before timers and sending have their turn again
-
-SIOCOUTQ = 0x5411  # tcp(7); other systems do not tell
 
 
 class WireLost(Exception):
@@ -105,13 +104,23 @@ class Wire:
     @property
     def unacknowledged(self) -> int:
         """How many bytes the kernel holds that the other side has not got yet, TLS included; 0 where it does not tell."""
-        if sys.platform != "linux":
-            return 0
-        return int.from_bytes(fcntl.ioctl(self._sock, SIOCOUTQ, bytes(4)), sys.byteorder)
+        return _unacknowledged(self._sock)
 
     def close(self) -> None:
         """Give the socket back."""
         self._sock.close()
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    if sys.platform != "linux":  # elsewhere there may be no such module, and no such question to a socket
+        return 0
+    import fcntl
+    import termios
+
+    with suppress(OSError):  # a kernel in a sandbox may not tell
+        # tcp(7) calls it SIOCOUTQ, whose number is another one on some processors.
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0
 
 
 def _reason(exc: OSError) -> str:

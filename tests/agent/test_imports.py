@@ -22,6 +22,7 @@ LARGE = (
     "urllib.request",
     "zipfile",
 )
+UNIX = ("fcntl", "pty", "termios", "tty")  # modules that Windows has not
 READ_SETTINGS = """
 import sys
 from agent_client import __main__, agent
@@ -40,3 +41,11 @@ def test_large_modules_wait_until_they_are_needed():
     loaded = subprocess.run(clean, capture_output=True, text=True, check=True, timeout=30).stdout.split()
     assert "agent_client.link" in loaded
     assert [name for name in LARGE if name in loaded] == []
+
+
+@pytest.mark.linux
+def test_an_agent_starts_where_python_knows_no_terminals():
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfor name in {UNIX}: sys.modules[name] = None\n"
+    clean = [sys.executable, "-I", "-S", "-c", code + READ_SETTINGS]
+    loaded = subprocess.run(clean, capture_output=True, text=True, check=True, timeout=30).stdout.split()
+    assert "agent_client.link" in loaded

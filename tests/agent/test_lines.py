@@ -1,9 +1,11 @@
 """Whose turn it is on the line, and how much: the agent's streams without a socket."""
 
+import socket
 import threading
 
 import pytest
 
+from agent_client.dial import Connection
 from agent_client.lines import Lines
 from agent_client.outbox import Lane, Outbox
 from agent_client.pace import LARGEST, LATEST, LEAST_UNDER_WAY, QUEUE, SMALLEST, SOONEST, Pace
@@ -12,6 +14,7 @@ from agent_client.protocol.frames import Kind, decode
 from agent_client.protocol.messages import Command, HandshakeAck
 from agent_client.protocol.replay import ReplayGuard
 from agent_client.streams import Broken, Done, Opened
+from agent_client.wire import Wire
 from tests.protocol.ends import FACTS
 
 
@@ -245,6 +248,24 @@ def test_a_terminal_passes_when_there_is_no_room_for_bulk(desk):
     assert desk.lines.pull(1000, bulk=False)
     assert not key.gives
     assert bulk.gives
+
+
+@pytest.mark.linux
+def test_what_is_not_acknowledged_is_asked_by_this_machines_own_number_and_0_where_the_kernel_does_not_tell():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert (
+            Wire(Connection(server, b"")).unacknowledged == 0
+        )  # of one that listens the kernel refuses to tell
+        with socket.create_connection(server.getsockname()) as near, server.accept()[0] as far:
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            near.setblocking(False)
+            sent = 0
+            while True:
+                try:
+                    sent += near.send(bytes(65536))
+                except BlockingIOError:
+                    break
+            assert 0 < Wire(Connection(near, b"")).unacknowledged < sent
 
 
 def test_what_waits_in_the_outbox_is_passed_by_what_is_urgent():
