@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import OperationalError
 from django.test import AsyncClient
 from django.utils import timezone
 
-from servers import errors, identity, tokens
+from servers import errors, identity, nodes, tokens
 from servers.models import CommandRecord, Server, ServerGroup
 from tests.api.conftest import V1, Program, problem
 from tests.servers.conftest import Wire
@@ -27,7 +28,7 @@ UPTIME = {"service": "system", "action": "exec", "params": {"argv": ["uptime"]}}
 
 
 def raising(error: Exception) -> Callable[..., Any]:
-    def answer(**_: Any) -> Any:
+    def answer(*_: Any, **__: Any) -> Any:
         raise error
 
     return answer
@@ -156,6 +157,16 @@ def test_a_command_that_certainly_did_not_run_gives_its_key_back(wired: Server, 
     assert problem(admin.post(PATH, UPTIME, **{"Idempotency-Key": "k1"})) == (409, "not_connected")
     wire.answer = lambda **_: "done"
     assert admin.post(PATH, UPTIME, **{"Idempotency-Key": "k1"}).json()["data"] == "done"
+
+
+def test_a_command_that_could_not_be_judged_gives_its_key_back(
+    wired: Server, wire: Wire, admin: Program, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(nodes, "admit", raising(OperationalError("the server closed the connection")))
+        assert problem(admin.post(PATH, UPTIME, **{"Idempotency-Key": "k1"})) == (503, "unavailable")
+    assert admin.post(PATH, UPTIME, **{"Idempotency-Key": "k1"}).status_code == 200
+    assert len(wire.sent) == 1
 
 
 def test_a_key_belongs_to_one_request_of_one_login(wired: Server, wire: Wire, admin: Program, root: Any):

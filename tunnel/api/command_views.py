@@ -80,6 +80,9 @@ class ServerCommands(AsyncApiView):
             return replace(order, admitted=nodes.admit(server, *what, actor=self.actor, command_id=command))
         except CommandError as exc:
             return replace(order, admitted=exc)
+        except BaseException:
+            order.claim.give_back()
+            raise
 
     async def give_up(self, order: _Order) -> None:
         """Nothing was sent: who asks again with the same key may."""

@@ -48,8 +48,12 @@ class Claim:
 
     async def release(self) -> None:
         """Nothing ran: let whoever asks again run it."""
+        await in_thread(self.give_back)
+
+    def give_back(self) -> None:
+        """Do as `release`, in a thread."""
         if self.row is not None:
-            await in_thread(_release, self.row)
+            _release(self.row)
 
 
 def claim(request: Any, server: Server, command: uuid.UUID) -> Claim:
