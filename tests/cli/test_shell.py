@@ -218,11 +218,16 @@ def typing(
 
 @contextmanager
 def piped(
-    panel: Panel, end: str, *line: str, given: int = subprocess.PIPE, **environment: str
+    panel: Panel,
+    end: str,
+    *line: str,
+    given: int = subprocess.PIPE,
+    inside: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The program without a terminal, to be fed and read."""
     process = subprocess.Popen(
-        [*panel.command(end), "shell", "alpha", *(("--", *line) if line else ())],
+        [*inside, *panel.command(end), "shell", "alpha", *(("--", *line) if line else ())],
         cwd=ROOT,
         env=panel.environment(end, TERM="xterm", **environment),
         stdin=given,
@@ -409,13 +414,21 @@ def push(process: subprocess.Popen[bytes], data: bytes) -> int:
 def test_whatever_ends_one_without_a_terminal_ends_the_other_side_too(panel: Panel):
     with ExitStack() as stack, subprocess.Popen(["yes"], stdout=subprocess.PIPE) as yes:
 
-        def start(line: str, given: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-            return stack.enter_context(piped(panel, "remote", line, given=given))
+        def start(
+            line: str, given: int = subprocess.PIPE, inside: Sequence[str] = ()
+        ) -> subprocess.Popen[bytes]:
+            return stack.enter_context(piped(panel, "remote", line, given=given, inside=inside))
 
         sleep = "echo $$; exec sleep 99"
         terminated, interrupted, deaf = start(sleep), start(sleep), start("echo $$; exec yes")
+        spared = start("echo $$; read it; exit 6", inside=("sh", "-c", "trap '' HUP INT; exec \"$@\"", "sh"))
         killed = start("head -n 1; kill -9 $$", yes.stdout.fileno())
         pids = [int(one.stdout.readline()) for one in (terminated, interrupted, deaf)]
+        spared.stdout.readline()
+        spared.send_signal(signal.SIGHUP)  # the terminal hangs up, and nohup has all of us ignore that
+        spared.send_signal(signal.SIGINT)
+        spared.communicate(b"it goes on\n", PATIENCE)
+        assert spared.returncode == 6
         terminated.send_signal(signal.SIGTERM)
         interrupted.send_signal(signal.SIGINT)
         deaf.stdout.close()

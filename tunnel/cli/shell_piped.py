@@ -3,27 +3,22 @@
 import asyncio
 import contextlib
 import errno
-import signal
 import sys
 from collections.abc import Iterator
 from typing import Final
 
 from agent_client.protocol.outputs import STDERR, Outputs
+from tunnel.cli import shell_signals
 from tunnel.cli.exits import Exit, Failure
 from tunnel.cli.keyboard import Keys
 from tunnel.cli.screen import Screen
-from tunnel.cli.shell_endings import SIGNAL_BASE, exit_code
+from tunnel.cli.shell_endings import exit_code
 from tunnel.cli.shell_session import LAST_WORDS, language
 from tunnel.cli.shell_way import Said, ShellWay, WayLost
 
 MOST_TYPED: Final = (
     256 * 1024
 )  # bytes under way; more of the input is not read, a panel keeps four times that
-CODES: Final = {
-    signal.SIGINT: int(Exit.INTERRUPTED),
-    signal.SIGTERM: SIGNAL_BASE + signal.SIGTERM,
-    signal.SIGHUP: SIGNAL_BASE + signal.SIGHUP,
-}
 
 
 class PipedSession:
@@ -120,12 +115,13 @@ class PipedSession:
     def _signals(self) -> Iterator[None]:
         """End meanwhile when a signal says so; the shell ends with us."""
         loop = asyncio.get_running_loop()
-        for number, code in CODES.items():
+        codes = shell_signals.that_end()
+        for number, code in codes.items():
             loop.add_signal_handler(number, self._leave, code)
         try:
             yield
         finally:
-            for number in CODES:
+            for number in codes:
                 loop.remove_signal_handler(number)
 
     def _leave(self, code: int) -> None:

@@ -9,9 +9,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from servers.text import visible
+from tunnel.cli import shell_signals
 from tunnel.cli.exits import Exit, Failure
 from tunnel.cli.keyboard import HELP, Escape, Escapes, Keys, RawMode
 from tunnel.cli.output import Output
@@ -285,9 +287,7 @@ def _signals(session: Session) -> Iterator[None]:
         signal.SIGWINCH: session.resized,
         signal.SIGTSTP: session.suspend,
         signal.SIGCONT: session.continued,
-        signal.SIGINT: lambda: session.leave(Exit.INTERRUPTED),
-        signal.SIGTERM: lambda: session.leave(SIGNAL_BASE + signal.SIGTERM),
-        signal.SIGHUP: lambda: session.leave(SIGNAL_BASE + signal.SIGHUP),
+        **{number: partial(session.leave, code) for number, code in shell_signals.that_end().items()},
     }
     for number, handler in heard.items():
         loop.add_signal_handler(number, handler)
