@@ -303,6 +303,17 @@ async def test_a_lost_tunnel_leaves_no_gap_and_what_is_not_kept_is_marked(box, p
 
 
 @pytest.mark.usefixtures("_recorded")
+async def test_a_position_that_no_column_holds_keeps_no_recording_from_being_stored(box, pages):  # noqa: F811
+    box.lies = {"offset": 2**70}
+    page = await pages("ann")
+    await page.open()
+    box.write(b"one ")
+    await stored("one ")
+    box.end(0)
+    assert (await ended()).end == RecordingEnd.EXITED
+
+
+@pytest.mark.usefixtures("_recorded")
 async def test_at_the_largest_size_the_file_says_so_and_the_shell_goes_on(box, pages, monkeypatch):  # noqa: F811
     monkeypatch.setattr(recorder, "MIB", 16)
     page = await pages("ann")

@@ -27,7 +27,7 @@ from tunnel.recordings.cast import Pen
 from tunnel.recordings.rows import MIB, Task
 from tunnel.shells import news
 from tunnel.shells import rows as shell_rows
-from tunnel.shells.answers import exit_code
+from tunnel.shells.answers import MOST_POSITION, exit_code
 from tunnel.shells.rows import Size
 
 PART_BYTES: Final = 256 * 1024  # of lines
@@ -292,4 +292,5 @@ def _listed(told: Any) -> list[dict[str, Any]]:
 
 
 def _count(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
+    counts = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_POSITION
+    return value if counts else otherwise
