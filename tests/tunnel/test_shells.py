@@ -1081,6 +1081,13 @@ async def test_who_may_not_run_commands_gets_no_shell_at_pipes_and_is_told_which
     assert box.asked == []
 
 
+def test_the_longest_line_for_a_shell_fits_a_message_whatever_it_is_written_in():
+    line = "\N{ROCKET}" * messages.MAX_LINE
+    assert messages.parse(json.dumps({"t": "pipe", "lang": "", "line": line})) == messages.Pipe("", line)
+    with pytest.raises(messages.BadMessage):
+        messages.parse(json.dumps({"t": "pipe", "lang": "", "line": line + "."}))
+
+
 async def test_a_program_that_sends_more_than_it_was_told_is_cut_off(box, pages):
     page = await pages("ann", "open_shell", "run_command")
     await page.say("pipe", lang="en")
