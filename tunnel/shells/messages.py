@@ -16,7 +16,9 @@ from tunnel.shells.rows import Size
 
 MAX_TEXT: Final = 1024  # characters of a text message of a page; the longest has about 150
 MAX_LINE: Final = 16 * 1024  # characters of a line for a shell, as the node takes it
-MAX_PIPE: Final = 12 * MAX_LINE + MAX_TEXT  # characters of a message that holds one, each written as \uXXXX\uXXXX
+MAX_PIPE: Final = (
+    12 * MAX_LINE + MAX_TEXT
+)  # characters of a message that holds one, each written as \uXXXX\uXXXX
 LEAST_SIDE: Final = 2  # characters; xterm.js has no smaller terminal
 MOST_COLS: Final = 1000
 MOST_ROWS: Final = 500

@@ -87,10 +87,13 @@ class Piped:
         """Look again and again, until this person may be here no more; a lost right to run commands ends the stream."""
         while True:
             await asyncio.sleep(LOOK)
-            with suppress(DatabaseError):  # whose absence others tell of
+            try:
                 stood = await in_thread(standing.read, self._login, self._server.pk)
-                if isinstance(stood, ShownOut):
-                    return stood
+            except DatabaseError as exc:
+                log.warning("the database is away, a shell at pipes cannot be judged: %s", exc)
+                continue
+            if isinstance(stood, ShownOut):
+                return stood
 
     async def _live(self, wish: Pipe, stood: Standing) -> None:
         params = {"lang": wish.lang} | ({} if wish.line is None else {"line": wish.line})
