@@ -191,7 +191,8 @@ class Conversation:
     def _room(self) -> int:
         """How many bytes of bulk the line has room for."""
         waiting = self._wire.outbox.size
-        return min(self._pace.room(waiting), min(FILL, 2 * self._pace.piece) - waiting)
+        room = min(self._pace.room(waiting), min(FILL, 2 * self._pace.piece) - waiting)
+        return min(room, 0) if self._pace.holds(self._session.alone_at, steady()) else room
 
     def _collect(self) -> None:
         while True:

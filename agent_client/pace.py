@@ -15,6 +15,7 @@ LARGEST = 64 * 1024
 LEAST_UNDER_WAY = 8 * 1024  # bytes, some packets: the other side acknowledges every second one
 UNKNOWN_UNDER_WAY = 32 * 1024  # bytes, before the speed is known
 SPAN = 0.25  # seconds of a measurement, or a round trip; what a router lets through at once must not count
+LONGEST_HOLD = 0.5  # seconds without bulk for the sake of a measurement
 STALE = 4  # spans without a look: what they say is nothing
 SOONEST, LATEST = 0.001, 0.02  # seconds until the next look when nothing more may be under way
 
@@ -47,6 +48,11 @@ class Pace:
     def room(self, waiting: int) -> int:
         """Return how many bytes of bulk may follow those that wait to be written; less than 0 when there are too many."""
         return self._most - self._unacknowledged - waiting
+
+    def holds(self, alone_at: float, now: float) -> bool:
+        """Tell whether bulk waits, so that what is under way is gone when a PING goes out that measures the way."""
+        gone_in = min(self._most / self._rate, LONGEST_HOLD) if self._rate else 0.0
+        return alone_at - gone_in <= now < alone_at
 
     def patience(self, room: int) -> float:
         """Return in how many seconds a look may find more room than this."""

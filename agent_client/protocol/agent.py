@@ -35,6 +35,7 @@ from agent_client.protocol.session import State, Step, Urgency
 from agent_client.protocol.streams import Stream
 from agent_client.protocol.text import JsonObject
 
+EMPTY_EACH = 4  # PINGs of which one measures the way itself, and not what waits on it
 SHORTEST_PERIOD = 0.1  # seconds; no master may keep a node busy with pings or heartbeats
 FIRST_REPORT = (
     0.5  # seconds from the first PONG to the PING that tells the round trip: somebody may be looking
@@ -94,11 +95,17 @@ class AgentSession(AgentStreams):
         self._ping_sent: Optional[tuple[float, float]] = None
         self._next_ping = float("inf")
         self._last_ping = float("-inf")
+        self._pings = 0
         self._next_heartbeat = float("inf")
 
     def next_tick(self) -> float:
         """When `tick` must be called next, on the own clock."""
         return min(self.liveness.deadline, self._next_ping, self._next_heartbeat)
+
+    @property
+    def alone_at(self) -> float:
+        """When a PING goes out that bulk should let find the line empty (docs/protocol.md §4), on the own clock."""
+        return self._next_ping if self._pings % EMPTY_EACH == 0 else float("inf")
 
     def tick(self, now: float) -> list[Event]:
         """Ping, ask for figures, or give up a silent master."""
@@ -258,6 +265,7 @@ class AgentSession(AgentStreams):
     def _ping(self, now: float) -> None:
         timestamp = round(self.clock.time(now), 3)
         self._ping_sent = (timestamp, now)
+        self._pings += 1
         self._last_ping, self._next_ping = now, now + self.timing.ping
         self._queue(Ping(timestamp, self.rtt).to_text(), Urgency.LIVENESS)
 

@@ -112,7 +112,7 @@ class AgentStreams(Session):
 
     @property
     def shortest_trip(self) -> float:
-        """The shortest round trip of a PING so far, in seconds."""
+        """The shortest of the last round trips, in seconds."""
         return self._trips.least
 
     def _tune(self, rtt: float) -> None:

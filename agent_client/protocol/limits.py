@@ -36,6 +36,7 @@ SMALL_GRANT = KIB  # bytes; a WINDOW that grants less counts as a message nobody
 SEND_AT_ONCE = 64 * KIB  # bytes of frames before what became urgent meanwhile is looked at again
 CALM_FACTOR = 2.0  # a line is calm while the round trip is below so many times its minimum …
 CALM_SLACK = 0.05  # … and so many seconds
+CALM_KEPT = 8  # round trips; a way may become longer, and among these are two PINGs that found it empty
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 """How large the windows of a session's streams may be (docs/protocol.md §4)."""
 
+from collections import deque
+
 from agent_client.protocol.limits import (
     CALM_FACTOR,
+    CALM_KEPT,
     CALM_SLACK,
     MAX_STREAMS,
     MAX_WINDOW,
@@ -48,10 +51,10 @@ class RoundTrips:
     def __init__(self) -> None:
         self.calm = True
         self.least = UNMEASURED
-        self._measured = False
+        self._last: deque[float] = deque(maxlen=CALM_KEPT)
 
     def measured(self, seconds: float) -> None:
         """Take the round trip of a PING."""
-        self.least = min(self.least, seconds) if self._measured else seconds
-        self._measured = True
+        self._last.append(seconds)
+        self.least = min(self._last)
         self.calm = seconds <= CALM_FACTOR * self.least + CALM_SLACK

@@ -157,7 +157,7 @@ class Way:
     """A line of `rate` bytes a second and a round trip, which holds what comes faster; `sends` is how it is filled."""
 
     def __init__(self, rate: float, trip: float) -> None:
-        self.rate, self.trip = rate, trip
+        self.rate, self.trip, self.shortest = rate, trip, trip
         self.pace = Pace()
         self.now = 0.0
         self.written = 0
@@ -172,11 +172,11 @@ class Way:
             asked += min(wanted * step, 1e9)
             self.arrived = min(float(self.written), self.arrived + self.rate * step)
             self.acknowledged.append((self.now + self.trip, self.arrived))
-            self.pace.look(self.written, self.unacknowledged, self.trip, self.now)
+            self.pace.look(self.written, self.unacknowledged, self.shortest, self.now)
             while asked >= self.pace.piece and self.pace.room(0) > 0:
                 self.written += self.pace.piece
                 asked -= self.pace.piece
-                self.pace.look(self.written, self.unacknowledged, self.trip, self.now)
+                self.pace.look(self.written, self.unacknowledged, self.shortest, self.now)
 
     @property
     def unacknowledged(self) -> int:
@@ -219,6 +219,29 @@ def test_a_line_that_becomes_slow_is_noticed_within_seconds():
     way.run(16)  # what was under way when it did takes 12 of them
     assert way.queue < 3 * QUEUE
     assert way.pace.piece < 10_000
+
+
+def test_a_way_that_became_longer_is_filled_again_once_a_ping_has_told():
+    way = Way(12_500_000, 0.005)
+    way.run(10)
+    way.trip = 0.3
+    way.run(30)  # what is under way is thought to wait: nobody could tell it from a line that became slow
+    assert way.pace.room(0) < 1_000_000
+    way.shortest = 0.3
+    way.run(20)
+    carried = way.arrived
+    way.run(10)
+    assert way.arrived - carried > 9 * way.rate
+
+
+def test_bulk_makes_room_for_a_ping_that_measures_the_way():
+    way = Way(125_000, 0.02)
+    assert not way.pace.holds(0.1, 0.05)
+    way.run(10)
+    assert way.pace.holds(20.0, 19.95)
+    assert not way.pace.holds(20.0, 19.5)
+    assert not way.pace.holds(20.0, 20.0)
+    assert not way.pace.holds(float("inf"), 20.0)
 
 
 def test_pauses_and_little_to_send_do_not_make_a_line_slow():

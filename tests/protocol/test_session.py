@@ -1,5 +1,6 @@
 """Two ends joined without a network keep every rule of docs/protocol.md §1–3."""
 
+import itertools
 import json
 
 import pytest
@@ -266,6 +267,19 @@ def test_pings_measure_the_line_and_keep_both_sides_alive():
     assert not ends.events(CloseRequired)
     assert not ends.events(CloseRequired, "agent")
     assert len(ends.events(HeartbeatDue, "agent")) == 1 + 120 // 30
+
+
+def test_each_fourth_ping_is_announced_so_that_it_finds_the_line_empty():
+    ends = Ends().join()
+    announced = set()
+    for _ in range(4 * 10 * int(ends.timing.ping)):
+        ends.pass_time(1)
+        if ends.agent.alone_at < float("inf"):
+            announced.add(ends.agent.alone_at)
+            assert ends.now <= ends.agent.alone_at <= ends.now + ends.timing.ping
+    assert len(announced) == 10
+    gaps = {later - sooner for sooner, later in itertools.pairwise(sorted(announced))}
+    assert gaps == {4 * ends.timing.ping}
 
 
 def test_a_silent_side_is_given_up_after_eighteen_seconds():

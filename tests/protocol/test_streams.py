@@ -258,6 +258,10 @@ def test_a_line_is_calm_below_twice_its_shortest_round_trip_and_fifty_millisecon
         trips.measured(seconds)
         calm.append(trips.calm)
     assert calm == [True, True, True, False, True]
+    for _ in range(8):
+        trips.measured(0.7)
+    assert trips.least == 0.7  # the way is longer than it was
+    assert trips.calm
 
 
 def test_a_slow_round_trip_holds_the_windows_of_the_agent_where_they_began():
