@@ -151,8 +151,8 @@ class Watch:
             log.error("nobody could be told: %s of %d nodes, tried again later", kind.value, len(nodes))
             return False
         mark(nodes)
-        log.info("told: %s of %d nodes", kind.value, len(nodes))
         sessions.take_lease(NAME, self.holder, GAP)  # so long the next round waits, whoever starts it
+        log.info("told: %s of %d nodes", kind.value, len(nodes))
         return True
 
     def _send(self, channel: Channel, news: News) -> bool:

@@ -187,6 +187,7 @@ def test_sqlite_waits_for_a_writer_and_starts_immediately(load):
     assert options["transaction_mode"] == "IMMEDIATE"
     assert "journal_mode=WAL" in options["init_command"]
     assert "cache_size=-512" in options["init_command"]
+    assert options["cached_statements"] == 32
     assert options["timeout"] > 0
 
 

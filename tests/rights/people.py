@@ -93,7 +93,8 @@ class World:
 
     def recording(self, server: Server) -> Recording:
         """A recording of a shell there, which has not written anything yet."""
-        return Recording.objects.get_or_create(server=server, defaults={"cols": 80, "rows": 24})[0]
+        there = Recording.objects.filter(server=server).order_by("pk").first()
+        return there or Recording.objects.create(server=server, cols=80, rows=24)
 
     def token(self) -> ApiToken:
         """A token of the superuser."""
