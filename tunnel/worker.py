@@ -4,6 +4,7 @@ It starts at first use on the server's event loop, and stops when the server is 
 """
 
 import asyncio
+import gc
 import logging
 import math
 import os
@@ -20,7 +21,7 @@ from django.db import Error as DatabaseError
 from agent_client.protocol import CloseCode
 from agent_client.protocol.messages import Hello
 from servers.threads import Lane, in_thread
-from tunnel import facts, figures, memory, metrics, sessions, stopping
+from tunnel import facts, figures, metrics, sessions, stopping
 from tunnel.conf import settings
 from tunnel.connection import AgentConnection, Send
 from tunnel.handshake import Admission
@@ -74,8 +75,15 @@ def _forget() -> None:
     _current = _starting = None
 
 
-async def _give_back() -> None:
-    await asyncio.to_thread(memory.give_back)
+def _set_aside() -> None:
+    """Let the garbage collector pass over what is loaded by now, which stays.
+
+    An ended session is garbage in cycles. Python looks for those once a quarter more than everything was made, which
+    with all of Django beside it is after hundreds of sessions, and their memory is then in pieces.
+    """
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 _session_lane = Lane("tunnel-sessions", SESSION_THREADS)
@@ -121,14 +129,13 @@ class Worker:
 
     async def start(self) -> None:
         """Join the bus and take the lease."""
-        memory.set_aside()
+        _set_aside()
         await self.switchboard.start(self._joined)
         self._every(sessions.RENEWAL, self._renew, "lease")
         self._every(RECHECK, self._recheck, "recheck")
         self._every(recorders.LOOK, self.recorders.look, "recordings")
         self._every(TICK, self._tick, "tick")
         self._every(FIGURES, self._tell_figures, "figures")
-        self._every(memory.GIVE_BACK, _give_back, "memory")
         stopping.chain(self.loop, self.stop)
         log.info("worker started worker=%s", self.id)
 
