@@ -104,6 +104,8 @@ SQLITE_LOCK_TIMEOUT = 20  # seconds a writer waits for another one; writes here 
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",  # a reader that turns writer half-way could only fail with "locked"
     "timeout": SQLITE_LOCK_TIMEOUT,
+    # Each thread's connection would keep 128 prepared statements, of up to 40 KiB; to prepare one takes 0.1 ms.
+    "cached_statements": 32,
     # Each thread of a worker has a connection of its own, which would grow to 2 MiB of pages that the kernel keeps too.
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-512",
 }
