@@ -114,6 +114,17 @@ class Page:
             self._ack()
         return data
 
+    def stand_still(self, seconds: float) -> None:
+        """Show and acknowledge nothing for so long; a browser goes on answering pings for a page that does."""
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            self._sock.settimeout(left)
+            try:
+                data = self._sock.recv(CHUNK)
+            except TimeoutError:
+                return
+            self._feed(data)
+
     def end(self) -> None:
         """End the shell, so that there are never many."""
         self._say(t="end")
@@ -163,6 +174,9 @@ class Page:
                 raise
             self._ack()
             return
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         if not data:
             raise ConnectionError("the panel hung up")
         self._protocol.receive_data(data)

@@ -31,7 +31,7 @@ RUNS, KEYS = 5, 300
 BULK_RUNS = 3
 FLOODS = 7  # of which each is interrupted
 FLOOD = 0.7  # seconds of it before the interrupt
-UNREAD = 20.0  # seconds in which a page reads nothing; its memory is flat after the first
+UNREAD = 60.0  # seconds in which a page shows nothing
 LOOK = 0.25  # seconds between looks at it
 RESTARTS = 9
 SLOW_KEYS = 120
@@ -197,7 +197,8 @@ def _unread(panel: Panel) -> Figure:
             page.type(b"yes\r")
         over = time.monotonic() + UNREAD
         while time.monotonic() < over:
-            time.sleep(LOOK)
+            for page in pages:
+                page.stand_still(LOOK / len(pages))
             now = [worker.memory_info().rss for worker in workers]
             most = [max(pair) for pair in zip(most, now, strict=True)]
         for page in pages:
